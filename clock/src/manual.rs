@@ -1,0 +1,61 @@
+//! A clock moved by hand, for tests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::{Moment, Timestamp};
+
+/// Where a manual clock's time is kept: two independent words, so a test can step the wall clock alone.
+#[derive(Debug)]
+pub(crate) struct Face {
+    steady_ms: AtomicU64,
+    unix_ms: AtomicU64,
+}
+
+impl Face {
+    #[inline]
+    pub(crate) fn steady_ms(&self) -> u64 {
+        self.steady_ms.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.unix_ms.load(Relaxed)
+    }
+}
+
+/// The hands of a manual clock. Clones move the same clock.
+#[derive(Clone, Debug)]
+pub struct Hands(Arc<Face>);
+
+impl Hands {
+    /// Both scales start at this many milliseconds: 2001-09-09, a date that is easy to see in a failure.
+    pub(crate) const START_MS: u64 = 1_000_000_000_000;
+
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Face {
+            steady_ms: AtomicU64::new(Self::START_MS),
+            unix_ms: AtomicU64::new(Self::START_MS),
+        }))
+    }
+
+    pub(crate) fn face(&self) -> Arc<Face> {
+        self.0.clone()
+    }
+
+    /// Lets time pass, on both scales. Whole milliseconds count, rounded up.
+    pub fn advance(&self, by: Duration) {
+        let step = |word: &AtomicU64| {
+            // Several threads may move the hands: each step must count.
+            let _ = word.fetch_update(Relaxed, Relaxed, |ms| Some(Moment::from_millis(ms).plus(by).as_millis()));
+        };
+        step(&self.0.steady_ms);
+        step(&self.0.unix_ms);
+    }
+
+    /// Sets the wall clock, forth or back, as an operator or NTP would. The steady scale stays.
+    pub fn set_wall(&self, to: Timestamp) {
+        self.0.unix_ms.store(to.as_millis(), Relaxed);
+    }
+}
