@@ -1,0 +1,22 @@
+//! The derive macros of nanotier. Use them through `nanotier` or `nanotier-tier`; both re-export them.
+#![forbid(unsafe_code)]
+
+mod key;
+
+use proc_macro::TokenStream;
+
+/// Derives `Key` for a struct or an enum whose fields are all keys.
+///
+/// The bytes are those of the fields, one after the other; of an enum, the number of the variant (`u32`, big end first, counted
+/// from 0 in the order they are written) before them. So **adding a variant at the end keeps old keys readable; reordering
+/// fields or variants changes them**. A struct with one field has that field's bytes.
+///
+/// ```ignore
+/// #[derive(Clone, PartialEq, Eq, Hash, nanotier::Key)]
+/// struct UserId { tenant: String, id: u64 }
+/// ```
+#[proc_macro_derive(Key)]
+pub fn derive_key(input: TokenStream) -> TokenStream {
+    let input = syn::parse_macro_input!(input as syn::DeriveInput);
+    key::derive(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}

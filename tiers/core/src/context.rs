@@ -1,0 +1,258 @@
+//! What a cache hands down to its tiers, once: clock, spawner, observer.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Wake, Waker};
+use std::time::Duration;
+
+use nanotier_clock::Clock;
+use parking_lot::{Condvar, Mutex};
+
+use crate::version::HybridClock;
+
+/// Work that runs on its own.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs work that no caller waits for any more: an unfinished write or load whose caller has left, a refresh.
+///
+/// Implement it over your runtime's `spawn`. A task that cannot be run is to be handed back, so that the cache can run it itself.
+pub trait Spawn: Send + Sync + 'static {
+    /// Starts `task`.
+    ///
+    /// # Errors
+    ///
+    /// The task, if it cannot be run here (the runtime is gone).
+    fn spawn(&self, task: Task) -> Result<(), Task>;
+}
+
+/// The spawner of a cache that was given none: one thread, started by the first task, ended when idle for a while.
+#[derive(Clone, Debug, Default)]
+pub struct Worker(Arc<Queue>);
+
+/// How long the worker thread waits for another task before it ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    grew: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    ready: VecDeque<Arc<Job>>,
+    /// True while a thread serves the queue.
+    served: bool,
+}
+
+/// A task, and the queue it comes back to when it is woken. The slot is locked by the worker thread alone.
+struct Job {
+    task: Mutex<Option<Task>>,
+    queue: Arc<Queue>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Queue { .. }")
+    }
+}
+
+impl Wake for Job {
+    fn wake(self: Arc<Self>) {
+        let queue = self.queue.clone();
+        Queue::push(&queue, self);
+    }
+}
+
+impl Queue {
+    fn push(self: &Arc<Self>, job: Arc<Job>) {
+        let mut state = self.state.lock();
+        state.ready.push_back(job);
+        if !state.served {
+            let queue = self.clone();
+            let started = std::thread::Builder::new().name("nanotier-worker".into()).spawn(move || queue.serve());
+            // Without a thread the task stays in the queue; the next push tries again.
+            state.served = started.is_ok();
+        }
+        drop(state);
+        self.grew.notify_one();
+    }
+
+    fn serve(&self) {
+        while let Some(job) = self.next() {
+            let waker = Waker::from(job.clone());
+            let mut slot = job.task.lock();
+            // A task that is woken while it is polled is back in the queue already, and polled again next.
+            let polled = catch_unwind(AssertUnwindSafe(|| match slot.as_mut() {
+                Some(task) => task.as_mut().poll(&mut std::task::Context::from_waker(&waker)),
+                None => Poll::Ready(()),
+            }));
+            if !matches!(polled, Ok(Poll::Pending)) {
+                let finished = slot.take();
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(finished)));
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Arc<Job>> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.ready.pop_front() {
+                return Some(job);
+            }
+            let wait = self.grew.wait_for(&mut state, IDLE);
+            if wait.timed_out() && state.ready.is_empty() {
+                state.served = false;
+                return None;
+            }
+        }
+    }
+}
+
+impl Spawn for Worker {
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        let job = Arc::new(Job { task: Mutex::new(Some(task)), queue: self.0.clone() });
+        Queue::push(&self.0, job);
+        Ok(())
+    }
+}
+
+/// What happened below memory that nobody was told by an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A copy could not be written; it is distrusted until the truth confirms what it holds.
+    CopyFailed {
+        /// The tier that holds the copy.
+        tier: &'static str,
+    },
+    /// A stored record was damaged, foreign or unreadable, and counted as a miss.
+    RecordUnreadable {
+        /// The tier that held it.
+        tier: &'static str,
+    },
+    /// A tier failed to answer a read; another one, or the loader, did.
+    ReadFailed {
+        /// The tier that failed.
+        tier: &'static str,
+    },
+}
+
+/// Is told of [`Event`]s, on the thread where they happen. Must be quick and must not panic.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// What a tier is given when a cache is built over it.
+#[derive(Clone)]
+pub struct Context {
+    /// The time. Tiers ask nobody else.
+    pub clock: Clock,
+    /// Draws versions for this cache.
+    pub versions: Arc<HybridClock>,
+    /// How long a copy is believed that other processes cannot correct, before the truth is asked again.
+    pub recheck: Duration,
+    spawner: Arc<dyn Spawn>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl Context {
+    /// How long a copy is believed by default.
+    pub const RECHECK_DEFAULT: Duration = Duration::from_secs(60);
+
+    /// A context on `clock` whose versions are drawn as `writer`, with a worker thread as spawner.
+    #[must_use]
+    pub fn new(clock: Clock, writer: u64) -> Self {
+        Self {
+            versions: Arc::new(HybridClock::new(clock.clone(), writer)),
+            clock,
+            recheck: Self::RECHECK_DEFAULT,
+            spawner: Arc::new(Worker::default()),
+            observer: None,
+        }
+    }
+
+    /// The same with another spawner.
+    #[must_use]
+    pub fn with_spawner(self, spawner: Arc<dyn Spawn>) -> Self {
+        Self { spawner, ..self }
+    }
+
+    /// The same with an observer.
+    #[must_use]
+    pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// Tells the observer, if there is one.
+    pub fn tell(&self, event: &Event) {
+        if let Some(observer) = &self.observer {
+            observer.event(event);
+        }
+    }
+
+    /// Runs `task` on the spawner, or on a worker thread if the spawner cannot.
+    pub fn spawn(&self, task: Task) {
+        if let Err(task) = self.spawner.spawn(task) {
+            // A worker never refuses.
+            let _ = Worker::default().spawn(task);
+        }
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("clock", &self.clock).field("recheck", &self.recheck).finish_non_exhaustive()
+    }
+}
+
+/// A tier's place for its context: empty until it is attached, then fixed. A tier used on its own runs on the ticking clock.
+#[derive(Debug, Default)]
+pub struct Attachment(OnceLock<Context>);
+
+impl Attachment {
+    /// Takes the context. The first one stays: a tier shared by several caches runs on the first one's clock.
+    pub fn attach(&self, context: &Context) {
+        let _ = self.0.set(context.clone());
+    }
+
+    /// The context, or a default one from now on.
+    pub fn context(&self) -> &Context {
+        self.0.get_or_init(|| Context::new(Clock::ticking(), 0))
+    }
+
+    /// The clock of the context.
+    pub fn clock(&self) -> &Clock {
+        &self.context().clock
+    }
+}
+
+#[cfg(all(test, not(nanotier_schedules)))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn the_worker_runs_tasks_that_wait_and_survives_one_that_panics() {
+        let worker = Worker::default();
+        let (done, told) = mpsc::channel();
+        assert!(worker.spawn(Box::pin(async { panic!("a task's own affair") })).is_ok());
+        let mut polls = 0;
+        let task = std::future::poll_fn(move |context| {
+            polls += 1;
+            if polls < 100 {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            done.send(polls).unwrap();
+            Poll::Ready(())
+        });
+        assert!(worker.spawn(Box::pin(task)).is_ok());
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(100));
+    }
+}

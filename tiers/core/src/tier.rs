@@ -1,0 +1,195 @@
+//! The contract of a tier.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use nanotier_clock::Timestamp;
+
+use crate::any_tier::AnyTier;
+use crate::capabilities::{Capabilities, Scope};
+use crate::chain::Chain;
+use crate::context::Context;
+use crate::entry::{Cleared, Entry, Found, Intent, Page, PageRequest, Write, Wrote};
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::{Namespace, Path};
+use crate::update::{Update, Updated};
+
+/// A boxed future that can be sent between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A store of records below memory, asynchronous. Implementors write plain `async fn`.
+///
+/// Reads and writes come in batches, and everything else is made of them: a wrapper has two calls to forward, and none of them can
+/// silently turn a batch into a loop. What a tier takes and what it refuses is in [`rules`](crate::rules).
+///
+/// # Promises
+///
+/// - An answer for each path or write, in their order. The outer error means that nothing is known of any of them.
+/// - A write answered [`Wrote::Done`] is seen by every read that begins later, and is as durable as
+///   [`capabilities`](Tier::capabilities) say.
+/// - A future that is dropped leaves each write whole or not done at all.
+/// - Damaged, foreign or unreadable records are absent: told to the observer, never an error to the reader.
+pub trait Tier: Send + Sync + 'static {
+    /// A short name for errors and events: `"redb"`, `"redis"`. The same for all instances.
+    fn name(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// How many tiers this is: 1, but for a chain.
+    fn depth(&self) -> u8 {
+        1
+    }
+
+    /// Takes clock, spawner and observer. Called once, when a cache is built over it, before any other call.
+    fn attach(&self, context: &Context) {
+        let _ = context;
+    }
+
+    /// Checks what can be checked before use, and tells how widely the nearest tier of it is shared.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`]; for a chain, if a tier is shared more widely than one below it (O10).
+    fn verify(&self) -> Result<Scope> {
+        Ok(self.capabilities().scope)
+    }
+
+    /// Since when it may be believed: copies it holds that were confirmed earlier may have missed a write. For a tier that was not
+    /// closed properly, the moment it was opened; [`Timestamp::ZERO`] else.
+    fn believed_since(&self) -> Timestamp {
+        Timestamp::ZERO
+    }
+
+    /// Reads what is under each path, whatever its age.
+    ///
+    /// # Errors
+    ///
+    /// The outer one if the tier did not answer at all; an inner one for a path alone.
+    fn read(
+        &self,
+        paths: &[Path<'_>],
+        intent: Intent,
+    ) -> impl Future<Output = Result<Vec<Result<Found>>>> + Send;
+
+    /// Does each write that its guard allows.
+    ///
+    /// # Errors
+    ///
+    /// The outer one if nothing is known of any write; an inner one for a write alone. After an error the write may or may not
+    /// have happened.
+    fn write(&self, writes: &[Write<'_>]) -> impl Future<Output = Result<Vec<Result<Wrote>>>> + Send;
+
+    /// Copies what was found further out into the nearer tiers. Only a [`Chain`] has any.
+    ///
+    /// # Errors
+    ///
+    /// None that matter: a copy that failed costs a slower next read.
+    fn promote(&self, path: &Path<'_>, found: &Found) -> impl Future<Output = Result<()>> + Send {
+        let _ = (path, found);
+        async { Ok(()) }
+    }
+
+    /// Does an atomic change.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the tier cannot do it atomically.
+    fn update(&self, update: &Update<'_>) -> impl Future<Output = Result<Updated>> + Send {
+        let _ = update;
+        let error = Error::new(ErrorKind::Unsupported, self.name(), "update");
+        async { Err(error) }
+    }
+
+    /// Empties a namespace, and nothing outside it.
+    ///
+    /// # Errors
+    ///
+    /// After an error the namespace may be empty, in part or not at all.
+    fn clear(&self, cleared: &Cleared<'_>) -> impl Future<Output = Result<Wrote>> + Send;
+
+    /// Lists the keys of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the service cannot list.
+    fn list(&self, namespace: &Namespace, page: &PageRequest) -> impl Future<Output = Result<Page>> + Send {
+        let _ = (namespace, page);
+        let error = Error::new(ErrorKind::Unsupported, self.name(), "list");
+        async { Err(error) }
+    }
+
+    /// Whether it can be used now.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn ready(&self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Writes what is pending and lets go of files and connections. Later calls answer [`ErrorKind::Closed`]; closing twice is
+    /// closing once.
+    ///
+    /// # Errors
+    ///
+    /// What could not be written.
+    fn close(&self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Reads one path.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Tier::read).
+    fn read_one(&self, path: &Path<'_>, intent: Intent) -> impl Future<Output = Result<Found>> + Send {
+        async move { only(self.name(), self.read(std::slice::from_ref(path), intent).await?) }
+    }
+
+    /// Does one write.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Tier::write).
+    fn write_one(&self, write: &Write<'_>) -> impl Future<Output = Result<Wrote>> + Send {
+        async move { only(self.name(), self.write(std::slice::from_ref(write)).await?) }
+    }
+
+    /// This tier over one that lies further out.
+    fn over<Far: Tier>(self, far: Far) -> Chain<Self, Far>
+    where
+        Self: Sized,
+    {
+        Chain::new(self, far)
+    }
+
+    /// The tier with its type forgotten.
+    fn erase(self) -> AnyTier
+    where
+        Self: Sized,
+    {
+        AnyTier::new(self)
+    }
+}
+
+/// The only answer of a batch of one.
+pub(crate) fn only<T>(tier: &'static str, mut answers: Vec<Result<T>>) -> Result<T> {
+    match (answers.pop(), answers.is_empty()) {
+        (Some(answer), true) => answer,
+        // A tier outside this crate broke its promise: an error, since a panic here would take the service with it.
+        _ => Err(Error::new(ErrorKind::Corrupt, tier, "batch").with_detail("one answer for each path was promised")),
+    }
+}
+
+/// What a read found, as far as it is worth keeping: a record that expired is none.
+impl Found {
+    /// The record found, if it is usable at `now`.
+    #[must_use]
+    pub fn usable(&self, now: Timestamp) -> Option<&crate::stored::Record> {
+        match &self.entry {
+            Entry::Present(record) if record.freshness(now) != crate::stored::Freshness::Expired => Some(record),
+            _ => None,
+        }
+    }
+}
