@@ -1,0 +1,167 @@
+//! Options in, validated configuration out.
+
+use crate::sync::thread;
+use std::fmt;
+
+/// How an engine is built: [`Engine::with`](crate::Engine::with).
+///
+/// ```
+/// use nanotier_engine::{Engine, Options, Plain, Policy};
+///
+/// let options = Options::new(500).policy(Policy::Lru).stats(true);
+/// let engine: Engine<u64, String> = Engine::with(options, Plain)?;
+/// assert_eq!(engine.capacity(), 500);
+/// # Ok::<(), nanotier_engine::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    capacity: u64,
+    shards: Option<usize>,
+    policy: Policy,
+    stats: bool,
+}
+
+impl Options {
+    /// Options for at most `capacity` of weight; with the default weight of 1, that many entries. Zero is allowed:
+    /// nothing is kept then, every insert is rejected, loads still run once per key.
+    #[must_use]
+    pub fn new(capacity: u64) -> Self {
+        Self { capacity, shards: None, policy: Policy::default(), stats: false }
+    }
+
+    /// How many shards, a power of two. By default: as many as the processors can use, but at least about a
+    /// thousand of capacity for each, so that a small cache has one. Each shard has an equal share of the
+    /// capacity, and a value heavier than that share is rejected: with weights other than 1, choose fewer shards.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Who leaves when room is needed. [`Policy::Clock`] by default.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Whether to count what happens, for [`Engine::stats`](crate::Engine::stats). Off by default.
+    #[must_use]
+    pub fn stats(mut self, stats: bool) -> Self {
+        self.stats = stats;
+        self
+    }
+
+    pub(crate) fn parse(&self) -> Result<Config, ConfigError> {
+        let shards = match self.shards {
+            None => default_shards(self.capacity),
+            Some(shards) => self.check_shards(shards)?,
+        };
+        Ok(Config { capacity: self.capacity, shards, policy: self.policy, stats: self.stats })
+    }
+
+    fn check_shards(&self, shards: usize) -> Result<usize, ConfigError> {
+        if !shards.is_power_of_two() {
+            return Err(ConfigError::ShardsNotPowerOfTwo { shards });
+        }
+        if shards > SHARDS_MAX {
+            return Err(ConfigError::TooManyShards { shards });
+        }
+        if self.capacity > 0 && shards as u64 > self.capacity {
+            return Err(ConfigError::MoreShardsThanCapacity { shards, capacity: self.capacity });
+        }
+        Ok(shards)
+    }
+}
+
+/// Who leaves when room is needed. Dead entries leave before live ones under every policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Policy {
+    /// First in, first out, with another round for what was used since. A hit takes a shared lock and writes only
+    /// if the entry was not marked yet.
+    #[default]
+    Clock,
+    /// The least recently used leaves: exact with one shard, exact per shard with more. A hit takes its shard's
+    /// exclusive lock. A read nested in the closure of another read of the same engine does not count as a use.
+    Lru,
+}
+
+/// What is wrong with [`Options`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The number of shards must be a power of two; zero is none.
+    ShardsNotPowerOfTwo {
+        /// What was asked for.
+        shards: usize,
+    },
+    /// More than 65536 shards.
+    TooManyShards {
+        /// What was asked for.
+        shards: usize,
+    },
+    /// Some shards would have no capacity, and keys that fall into those could never be kept.
+    MoreShardsThanCapacity {
+        /// What was asked for.
+        shards: usize,
+        /// What there is to share.
+        capacity: u64,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShardsNotPowerOfTwo { shards } => write!(f, "{shards} shards: not a power of two"),
+            Self::TooManyShards { shards } => write!(f, "{shards} shards: more than {SHARDS_MAX}"),
+            Self::MoreShardsThanCapacity { shards, capacity } => {
+                write!(f, "{shards} shards cannot share a capacity of {capacity}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What is left of [`Options`] once nothing can be wrong with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Config {
+    pub(crate) capacity: u64,
+    /// A power of two.
+    pub(crate) shards: usize,
+    pub(crate) policy: Policy,
+    pub(crate) stats: bool,
+}
+
+fn default_shards(capacity: u64) -> usize {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let useful = processors.saturating_mul(SHARDS_PER_PROCESSOR).next_power_of_two().min(DEFAULT_SHARDS_MAX);
+    let fed = usize::try_from(capacity / SHARD_CAPACITY_MIN).unwrap_or(usize::MAX);
+    match fed.min(useful) {
+        0 => 1,
+        shards => 1 << shards.ilog2(),
+    }
+}
+
+/// Sharding costs hit ratio: below about this many entries each, the loss is visible.
+const SHARD_CAPACITY_MIN: u64 = 1000;
+const SHARDS_PER_PROCESSOR: usize = 4;
+const DEFAULT_SHARDS_MAX: usize = 1024;
+const SHARDS_MAX: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_cache_has_one_shard_and_a_large_one_a_power_of_two() {
+        assert_eq!(default_shards(0), 1);
+        assert_eq!(default_shards(1999), 1);
+        for capacity in [2000, 5000, 1 << 20, u64::MAX] {
+            let shards = default_shards(capacity);
+            assert!(shards.is_power_of_two());
+            assert!(capacity / shards as u64 >= SHARD_CAPACITY_MIN);
+        }
+    }
+}

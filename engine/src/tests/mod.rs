@@ -1,0 +1,6 @@
+//! Tests that walk the whole structure after each step, and so need `validate`.
+
+mod bounds;
+mod model;
+mod panics;
+mod subject;
