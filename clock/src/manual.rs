@@ -48,7 +48,8 @@ impl Hands {
     pub fn advance(&self, by: Duration) {
         let step = |word: &AtomicU64| {
             // Several threads may move the hands: each step must count.
-            let _ = word.fetch_update(Relaxed, Relaxed, |ms| Some(Moment::from_millis(ms).plus(by).as_millis()));
+            let _ =
+                word.fetch_update(Relaxed, Relaxed, |ms| Some(Moment::from_millis(ms).plus(by).as_millis()));
         };
         step(&self.0.steady_ms);
         step(&self.0.unix_ms);

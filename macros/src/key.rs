@@ -10,7 +10,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         Data::Struct(data) => parts_of_struct(&data.fields, &krate),
         Data::Enum(data) => parts_of_enum(data, &krate)?,
         Data::Union(_) => {
-            return Err(Error::new_spanned(&input.ident, "a union is no key: which field counts is not known"));
+            return Err(Error::new_spanned(
+                &input.ident,
+                "a union is no key: which field counts is not known",
+            ));
         }
     };
     let whole = match &input.data {
@@ -38,7 +41,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
 /// The crate that has the trait, as the user of the macro calls it: the facade if they depend on it.
 fn contract() -> TokenStream {
     let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let text = std::fs::read_to_string(std::path::Path::new(&manifest).join("Cargo.toml")).unwrap_or_default();
+    let text =
+        std::fs::read_to_string(std::path::Path::new(&manifest).join("Cargo.toml")).unwrap_or_default();
     let depends_on = |package: &str| {
         text.lines().map(str::trim_start).any(|line| {
             line.strip_prefix(package).is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))

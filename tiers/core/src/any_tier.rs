@@ -27,7 +27,8 @@ trait Erased: Send + Sync {
     fn attach(&self, context: &Context);
     fn verify(&self) -> Result<Scope>;
     fn believed_since(&self) -> Timestamp;
-    fn read<'a>(&'a self, paths: &'a [Path<'a>], intent: Intent) -> BoxFuture<'a, Result<Vec<Result<Found>>>>;
+    fn read<'a>(&'a self, paths: &'a [Path<'a>], intent: Intent)
+    -> BoxFuture<'a, Result<Vec<Result<Found>>>>;
     fn write<'a>(&'a self, writes: &'a [Write<'a>]) -> BoxFuture<'a, Result<Vec<Result<Wrote>>>>;
     fn promote<'a>(&'a self, path: &'a Path<'a>, found: &'a Found) -> BoxFuture<'a, Result<()>>;
     fn update<'a>(&'a self, update: &'a Update<'a>) -> BoxFuture<'a, Result<Updated>>;
@@ -56,7 +57,11 @@ impl<T: Tier> Erased for T {
     fn believed_since(&self) -> Timestamp {
         Tier::believed_since(self)
     }
-    fn read<'a>(&'a self, paths: &'a [Path<'a>], intent: Intent) -> BoxFuture<'a, Result<Vec<Result<Found>>>> {
+    fn read<'a>(
+        &'a self,
+        paths: &'a [Path<'a>],
+        intent: Intent,
+    ) -> BoxFuture<'a, Result<Vec<Result<Found>>>> {
         Box::pin(Tier::read(self, paths, intent))
     }
     fn write<'a>(&'a self, writes: &'a [Write<'a>]) -> BoxFuture<'a, Result<Vec<Result<Wrote>>>> {

@@ -291,10 +291,14 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
             let found = self.far.read(paths, intent).await?;
             let found: Vec<Result<Found>> =
                 found.into_iter().map(|found| Ok(self.from_far(found?, read_at))).collect();
-            let burials: Vec<Write<'_>> = paths.iter().zip(&found).filter_map(|(path, found)| {
-                let found = found.as_ref().ok().filter(|found| found.usable(read_at).is_none())?;
-                Some(Write::remove(path.borrowed(), found.entry.version()?, read_at))
-            }).collect();
+            let burials: Vec<Write<'_>> = paths
+                .iter()
+                .zip(&found)
+                .filter_map(|(path, found)| {
+                    let found = found.as_ref().ok().filter(|found| found.usable(read_at).is_none())?;
+                    Some(Write::remove(path.borrowed(), found.entry.version()?, read_at))
+                })
+                .collect();
             // The copy was passed over, but the next reader would meet it (O8).
             let _ = self.write_copies(&burials).await;
             return Ok(found);
@@ -332,7 +336,8 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
                 self.attachment.context().tell(&Event::ReadFailed { tier: self.far.name() });
             }
             let found = found.map(|found| self.from_far(found, read_at));
-            let near = std::mem::replace(&mut answers[index], Err(Error::new(ErrorKind::Closed, "chain", "read")));
+            let near =
+                std::mem::replace(&mut answers[index], Err(Error::new(ErrorKind::Closed, "chain", "read")));
             let (answer, bury) = self.combine(near, found, read_at);
             answers[index] = answer;
             if let Some(version) = bury {
@@ -346,7 +351,8 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
 
     async fn write(&self, writes: &[Write<'_>]) -> Result<Vec<Result<Wrote>>> {
         if !is_on(Rule::O3) {
-            let early: Vec<Write<'_>> = writes.iter().filter_map(|write| copy_of(write, &Ok(Wrote::Done))).collect();
+            let early: Vec<Write<'_>> =
+                writes.iter().filter_map(|write| copy_of(write, &Ok(Wrote::Done))).collect();
             let _ = self.write_copies(&early).await;
         }
         let truth = self.far.write(writes).await;
@@ -363,7 +369,9 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
         }
         for (index, copied) in origins.into_iter().zip(self.write_copies(&copies).await) {
             // The copy holds something newer than the truth was just given: the live writer goes again, above it.
-            if let (Ok(Wrote::Older(held)), Guard::Newer, Ok(_)) = (copied, writes[index].guard, &answers[index]) {
+            if let (Ok(Wrote::Older(held)), Guard::Newer, Ok(_)) =
+                (copied, writes[index].guard, &answers[index])
+            {
                 answers[index] = Ok(Wrote::Older(held));
             }
         }

@@ -163,7 +163,9 @@ mod compact {
         fn decode(&self, bytes: &Bytes) -> Result<V> {
             match postcard::take_from_bytes(bytes) {
                 Ok((value, [])) => Ok(value),
-                Ok(_) => Err(Error::new(ErrorKind::Codec, "cache", "decode").with_detail("bytes are left over")),
+                Ok(_) => {
+                    Err(Error::new(ErrorKind::Codec, "cache", "decode").with_detail("bytes are left over"))
+                }
                 Err(error) => Err(Error::new(ErrorKind::Codec, "cache", "decode").with_source(error)),
             }
         }

@@ -74,7 +74,8 @@ impl Queue {
         state.ready.push_back(job);
         if !state.served {
             let queue = self.clone();
-            let started = std::thread::Builder::new().name("nanotier-worker".into()).spawn(move || queue.serve());
+            let started =
+                std::thread::Builder::new().name("nanotier-worker".into()).spawn(move || queue.serve());
             // Without a thread the task stays in the queue; the next push tries again.
             state.served = started.is_ok();
         }
@@ -207,7 +208,10 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("clock", &self.clock).field("recheck", &self.recheck).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("clock", &self.clock)
+            .field("recheck", &self.recheck)
+            .finish_non_exhaustive()
     }
 }
 

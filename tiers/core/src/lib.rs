@@ -34,8 +34,8 @@ mod offload;
 mod path;
 pub mod record;
 pub mod rules;
-mod stored;
 mod store;
+mod stored;
 #[doc(hidden)]
 pub mod sync;
 mod tier;
@@ -54,7 +54,9 @@ pub use codec::Json;
 pub use codec::Postcard;
 pub use codec::{Codec, Raw};
 pub use context::{Attachment, Context, Event, Observer, Spawn, Task, Worker};
-pub use entry::{Cleared, Entry, Found, Guard, Intent, Listed, Page, PageRequest, Seen, TierIndex, Write, Wrote};
+pub use entry::{
+    Cleared, Entry, Found, Guard, Intent, Listed, Page, PageRequest, Seen, TierIndex, Write, Wrote,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{Key, KeyBytes};
 pub use memory::MemoryStore;

@@ -133,7 +133,9 @@ impl MemoryStore {
 
     /// Room for one more entry: made by a sweep if there is none.
     fn make_room(&self, spaces: &mut HashMap<Namespace, Space>, now: Timestamp) -> Result<()> {
-        let len = |spaces: &HashMap<Namespace, Space>| spaces.values().map(|space| space.entries.len()).sum::<usize>();
+        let len = |spaces: &HashMap<Namespace, Space>| {
+            spaces.values().map(|space| space.entries.len()).sum::<usize>()
+        };
         if len(spaces) < self.entries_max {
             return Ok(());
         }
@@ -152,7 +154,8 @@ impl MemoryStore {
         version: Version,
         now: Timestamp,
     ) -> Result<()> {
-        let is_new = !spaces.get(path.namespace()).is_some_and(|space| space.entries.contains_key(path.key()));
+        let is_new =
+            !spaces.get(path.namespace()).is_some_and(|space| space.entries.contains_key(path.key()));
         if is_new {
             self.make_room(spaces, now)?;
         }
@@ -167,7 +170,9 @@ impl MemoryStore {
         write: &Write<'_>,
         now: Timestamp,
     ) -> Result<Wrote> {
-        let held = spaces.get(write.path.namespace()).map_or_else(Held::default, |space| space.held(write.path.key()));
+        let held = spaces
+            .get(write.path.namespace())
+            .map_or_else(Held::default, |space| space.held(write.path.key()));
         let verdict = judge(held, write, now, self.horizon);
         if verdict == Wrote::Done {
             let record = write.record.as_deref().cloned();
@@ -265,16 +270,19 @@ impl Store for MemoryStore {
             Some(_) | None => Bound::Included(page.prefix.clone()),
         };
         let mut entries = Vec::new();
-        let usable = space.entries.range((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(&page.prefix)).filter_map(
-            |(key, slot)| {
-                let record = slot.record.as_ref().filter(|record| record.freshness(now) != Freshness::Expired)?;
+        let usable = space
+            .entries
+            .range((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(&page.prefix))
+            .filter_map(|(key, slot)| {
+                let record =
+                    slot.record.as_ref().filter(|record| record.freshness(now) != Freshness::Expired)?;
                 Some(Listed {
                     key: key.clone(),
                     value_len: record.value.bytes.len(),
                     usable_until: record.deadlines.usable_until,
                 })
-            },
-        );
+            });
         for listed in usable {
             if entries.len() == page.limit() {
                 let next = entries.last().map(|last: &Listed| last.key.clone());

@@ -108,7 +108,10 @@ pub fn merge(near: Option<&Found>, far: Option<&Found>, now: Timestamp) -> Merge
             if !near.trusted && far.seen.is_some() && far.entry == Entry::Absent && is_on(Rule::O7) =>
         {
             let entry = State::of(near, now);
-            merged(if matches!(entry, State::Removed(_)) { Answer::Near } else { Answer::Absent }, Repair::Leave)
+            merged(
+                if matches!(entry, State::Removed(_)) { Answer::Near } else { Answer::Absent },
+                Repair::Leave,
+            )
         }
         (Some(near), Some(far)) => both(State::of(near, now), State::of(far, now), far.seen.is_some()),
     }
@@ -151,7 +154,9 @@ fn outdated_by(near: State, far: State) -> Option<Version> {
     };
     match far {
         State::Removed(version) if version >= mine && is_on(Rule::O8) => Some(version),
-        State::Fresh(version) | State::Stale(version) | State::Expired(version) if version > mine => Some(version),
+        State::Fresh(version) | State::Stale(version) | State::Expired(version) if version > mine => {
+            Some(version)
+        }
         _ => None,
     }
 }

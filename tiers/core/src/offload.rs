@@ -53,8 +53,10 @@ impl<S: Store> Offload<S> {
     /// if a thread cannot be started.
     pub fn new(store: S, threads: usize, queue_max: usize) -> Result<Self> {
         if threads == 0 || threads > Self::THREADS_MAX || queue_max == 0 {
-            return Err(Error::new(ErrorKind::Config, store.name(), "build")
-                .with_detail(format!("1 to {} threads and a queue of at least 1 are needed", Self::THREADS_MAX)));
+            return Err(Error::new(ErrorKind::Config, store.name(), "build").with_detail(format!(
+                "1 to {} threads and a queue of at least 1 are needed",
+                Self::THREADS_MAX
+            )));
         }
         let store = Arc::new(store);
         let mut lanes = Lanes { senders: Vec::new(), threads: Vec::new() };
@@ -69,7 +71,9 @@ impl<S: Store> Offload<S> {
                         let _ = catch_unwind(AssertUnwindSafe(|| job(&served)));
                     }
                 })
-                .map_err(|error| Error::new(ErrorKind::Unavailable, store.name(), "build").with_source(error))?;
+                .map_err(|error| {
+                    Error::new(ErrorKind::Unavailable, store.name(), "build").with_source(error)
+                })?;
             lanes.senders.push(sender);
             lanes.threads.push(thread);
         }
@@ -137,7 +141,9 @@ impl<S: Store> Offload<S> {
                 Err(error) => Err(error),
             };
             match part {
-                Ok(part) => indices.into_iter().zip(part).for_each(|(index, answer)| answers[index] = Some(answer)),
+                Ok(part) => {
+                    indices.into_iter().zip(part).for_each(|(index, answer)| answers[index] = Some(answer))
+                }
                 Err(error) => indices.into_iter().for_each(|index| answers[index] = Some(Err(error.clone()))),
             }
         }
@@ -178,13 +184,15 @@ impl<S: Store> Tier for Offload<S> {
     }
 
     async fn write(&self, writes: &[Write<'_>]) -> Result<Vec<Result<Wrote>>> {
-        let items = writes.iter().map(|write| (self.lane_of(&write.path), write.clone().into_owned())).collect();
+        let items =
+            writes.iter().map(|write| (self.lane_of(&write.path), write.clone().into_owned())).collect();
         self.batch(items, "write", |store, writes: &[Write<'static>]| store.write(writes)).await
     }
 
     async fn update(&self, update: &Update<'_>) -> Result<Updated> {
         let lane = self.lane_of(&update.path);
-        let update = Update { path: update.path.borrowed().into_owned(), change: update.change.clone(), ..*update };
+        let update =
+            Update { path: update.path.borrowed().into_owned(), change: update.change.clone(), ..*update };
         self.single(lane, "update", move |store| store.update(&update)).await
     }
 

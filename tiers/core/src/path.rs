@@ -111,7 +111,8 @@ impl<'a> Path<'a> {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let name = self.namespace.as_str().as_bytes();
-        let len = u8::try_from(name.len()).expect("a namespace is short: at most 64 bytes and a purpose of ours");
+        let len =
+            u8::try_from(name.len()).expect("a namespace is short: at most 64 bytes and a purpose of ours");
         let mut bytes = Vec::with_capacity(1 + name.len() + self.key.len());
         bytes.push(len);
         bytes.extend_from_slice(name);

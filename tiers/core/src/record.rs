@@ -291,8 +291,9 @@ mod tests {
         let namespace = Namespace::new("test").unwrap();
         let path = Path::new(&namespace, &b"key"[..]);
         let record = record();
-        let bytes =
-            Framing::default().encode(&path, Some(&record), record.version, Timestamp::from_millis(1_234)).unwrap();
+        let bytes = Framing::default()
+            .encode(&path, Some(&record), record.version, Timestamp::from_millis(1_234))
+            .unwrap();
         (namespace, bytes)
     }
 

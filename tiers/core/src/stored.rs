@@ -71,7 +71,8 @@ impl Tags {
         let mut tags: Vec<Box<str>> = names.into_iter().map(|name| name.as_ref().into()).collect();
         tags.sort();
         tags.dedup();
-        if tags.len() > Self::COUNT_MAX || tags.iter().any(|tag| tag.is_empty() || tag.len() > Self::LEN_MAX) {
+        if tags.len() > Self::COUNT_MAX || tags.iter().any(|tag| tag.is_empty() || tag.len() > Self::LEN_MAX)
+        {
             return None;
         }
         Some(Self(if tags.is_empty() { None } else { Some(tags.into()) }))

@@ -178,7 +178,8 @@ pub(crate) fn only<T>(tier: &'static str, mut answers: Vec<Result<T>>) -> Result
     match (answers.pop(), answers.is_empty()) {
         (Some(answer), true) => answer,
         // A tier outside this crate broke its promise: an error, since a panic here would take the service with it.
-        _ => Err(Error::new(ErrorKind::Corrupt, tier, "batch").with_detail("one answer for each path was promised")),
+        _ => Err(Error::new(ErrorKind::Corrupt, tier, "batch")
+            .with_detail("one answer for each path was promised")),
     }
 }
 
@@ -188,7 +189,9 @@ impl Found {
     #[must_use]
     pub fn usable(&self, now: Timestamp) -> Option<&crate::stored::Record> {
         match &self.entry {
-            Entry::Present(record) if record.freshness(now) != crate::stored::Freshness::Expired => Some(record),
+            Entry::Present(record) if record.freshness(now) != crate::stored::Freshness::Expired => {
+                Some(record)
+            }
             _ => None,
         }
     }

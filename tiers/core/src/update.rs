@@ -140,13 +140,13 @@ pub fn apply(
     let usable = present
         .filter(|record| record.freshness(now) != Freshness::Expired)
         .filter(|record| Some(record.version) > held.floor);
-    let put = |record: &Record| {
-        (Effect::Put(Record { version, ..record.clone() }), Updated::Done(version))
-    };
+    let put = |record: &Record| (Effect::Put(Record { version, ..record.clone() }), Updated::Done(version));
     Ok(match &update.change {
         Change::Add(_) if usable.is_some() => (Effect::Keep, Updated::Refused),
         Change::Add(record) => put(record),
-        Change::Replace { record, expect } if usable.is_some_and(|held| expect.is_met_by(held)) => put(record),
+        Change::Replace { record, expect } if usable.is_some_and(|held| expect.is_met_by(held)) => {
+            put(record)
+        }
         Change::RemoveIf(expect) if usable.is_some_and(|held| expect.is_met_by(held)) => {
             (Effect::Bury(version), Updated::Done(version))
         }

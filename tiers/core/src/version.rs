@@ -145,8 +145,12 @@ mod tests {
 
     #[test]
     fn bytes_keep_the_order() {
-        let versions =
-            [Version::ZERO, Version::from_parts(1, u64::MAX), Version::from_parts(2, 0), Version::from_parts(1 << 40, 3)];
+        let versions = [
+            Version::ZERO,
+            Version::from_parts(1, u64::MAX),
+            Version::from_parts(2, 0),
+            Version::from_parts(1 << 40, 3),
+        ];
         for pair in versions.windows(2) {
             assert!(pair[0] < pair[1] && pair[0].to_bytes() < pair[1].to_bytes());
         }
