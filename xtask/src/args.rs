@@ -1,0 +1,174 @@
+//! The command line: words in, a [`Command`] out, or a sentence that says what is wrong.
+
+use std::ffi::OsString;
+
+use lexopt::prelude::{Long, Short, Value};
+
+pub(crate) const USAGE: &str = "\
+nanotier's own commands
+
+cargo xtask test [--quick] [--install] [--lane NAME ..] [--list]
+    Runs every lane, or those named, and ends with a table and a line `N passed, N failed`.
+    --quick      only style and unit: under three minutes once built
+    --lane NAME  only this one; several names may follow, and the option may be repeated
+    --list       says which lanes there are, what each proves and whether its tools are here
+    --install    installs missing tools; without it only root with CI=1 does so
+
+cargo xtask soak [--minutes N]
+    Schedules, fuzzing and crashes in turn for N minutes (60), then the same table.
+
+cargo xtask help
+    This text.
+
+Exit status: 0 all passed, 1 something failed, 2 bad usage, 3 nothing failed but something was NOT RUN.
+Output of each lane: target/xtask/<lane>.log
+";
+
+/// A day. Longer is a typing error.
+const MINUTES_MAX: u32 = 24 * 60;
+const MINUTES_DEFAULT: u32 = 60;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Help,
+    Test(Test),
+    Soak { minutes: u32 },
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Test {
+    pub(crate) quick: bool,
+    pub(crate) install: bool,
+    pub(crate) list: bool,
+    /// Empty: all.
+    pub(crate) lanes: Vec<String>,
+}
+
+/// `words` begins with the name of the program.
+pub(crate) fn parse<I>(words: I) -> Result<Command, String>
+where
+    I: IntoIterator<Item: Into<OsString>, IntoIter: 'static>,
+{
+    let mut parser = lexopt::Parser::from_iter(words);
+    command(&mut parser).map_err(|error| error.to_string())
+}
+
+fn command(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    match parser.next()? {
+        None => Err("a command is missing: test, soak or help".into()),
+        Some(Short('h') | Long("help")) => Ok(Command::Help),
+        Some(Value(word)) => match word.to_str() {
+            Some("help") => Ok(Command::Help),
+            Some("test") => test(parser),
+            Some("soak") => soak(parser),
+            _ => Err(format!("unknown command `{}`: test, soak or help", word.to_string_lossy()).into()),
+        },
+        Some(option) => Err(option.unexpected()),
+    }
+}
+
+fn test(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut test = Test::default();
+    while let Some(word) = parser.next()? {
+        match word {
+            Long("quick") => test.quick = true,
+            Long("install") => test.install = true,
+            Long("list") => test.list = true,
+            Long("lane") => {
+                for name in parser.values()? {
+                    test.lanes.push(name.to_string_lossy().into_owned());
+                }
+            }
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    if test.quick && !test.lanes.is_empty() {
+        return Err("--quick already names its lanes: leave out --quick or --lane".into());
+    }
+    Ok(Command::Test(test))
+}
+
+fn soak(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut minutes = MINUTES_DEFAULT;
+    while let Some(word) = parser.next()? {
+        match word {
+            Long("minutes") => {
+                let value = parser.value()?;
+                minutes = value
+                    .to_str()
+                    .and_then(|text| text.parse().ok())
+                    .filter(|minutes| (1..=MINUTES_MAX).contains(minutes))
+                    .ok_or_else(|| {
+                        format!("--minutes takes 1 to {MINUTES_MAX}, not `{}`", value.to_string_lossy())
+                    })?;
+            }
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Soak { minutes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        let words: Vec<String> =
+            std::iter::once("xtask").chain(line.split_whitespace()).map(str::to_owned).collect();
+        parse(words)
+    }
+
+    #[test]
+    fn options_of_test_are_read_in_any_order() {
+        let lanes = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(parsed("test"), Ok(Command::Test(Test::default())));
+        assert_eq!(parsed("test --quick"), Ok(Command::Test(Test { quick: true, ..Test::default() })));
+        assert_eq!(
+            parsed("test --lane fuzz crash --install --lane=unit --list"),
+            Ok(Command::Test(Test {
+                quick: false,
+                install: true,
+                list: true,
+                lanes: lanes(&["fuzz", "crash", "unit"])
+            }))
+        );
+    }
+
+    #[test]
+    fn soak_lasts_an_hour_unless_told_otherwise() {
+        assert_eq!(parsed("soak"), Ok(Command::Soak { minutes: 60 }));
+        assert_eq!(parsed("soak --minutes 5"), Ok(Command::Soak { minutes: 5 }));
+        assert_eq!(parsed("soak --minutes=1440"), Ok(Command::Soak { minutes: 1440 }));
+    }
+
+    #[test]
+    fn help_is_found_wherever_it_is_looked_for() {
+        for line in ["help", "--help", "-h", "test --help", "soak -h"] {
+            assert_eq!(parsed(line), Ok(Command::Help), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        for (line, named) in [
+            ("", "command is missing"),
+            ("tset", "tset"),
+            ("--quick", "--quick"),
+            ("test --quik", "--quik"),
+            ("test fuzz", "fuzz"),
+            ("test --lane", "--lane"),
+            ("test --quick=yes", "yes"),
+            ("test --quick --lane fuzz", "--quick"),
+            ("soak --minutes", "--minutes"),
+            ("soak --minutes 0", "`0`"),
+            ("soak --minutes 1441", "`1441`"),
+            ("soak --minutes ten", "`ten`"),
+            ("soak 5", "5"),
+        ] {
+            let error = parsed(line).expect_err(line);
+            assert!(error.contains(named), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The table of lanes, and the steps they are made of.
+//!
+//! Time boxes are for two cores with nothing built yet. Lanes with compiler flags of their own have target folders
+//! of their own, so that they do not rebuild each other's dependencies in turn.
+
+use std::fs;
+use std::path::Path;
+
+use crate::lane::{Expect, Lane, Program, Step};
+use crate::tools::Tool;
+use crate::workspace::Workspace;
+
+pub(crate) const LANES: &[Lane] = &[
+    Lane {
+        name: "style",
+        proves: "the code is formatted and free of lints",
+        minutes: 2,
+        quick: true,
+        needs: &[],
+        present: |_| true,
+        steps: |_| Ok(vec![format_step(), lint_step()]),
+    },
+    Lane {
+        name: "unit",
+        proves: "every promise that a test of its own states; documentation and examples compile and run",
+        minutes: 10,
+        quick: true,
+        needs: &[],
+        present: |_| true,
+        steps: |workspace| Ok(unit_steps(workspace)),
+    },
+    Lane {
+        name: "schedules",
+        proves: "tiers and flights keep their promises in whatever order tasks take turns",
+        minutes: 3,
+        quick: false,
+        needs: &[],
+        present: |workspace| workspace.has_package(SCHEDULES_PACKAGE),
+        steps: |workspace| Ok(vec![schedules_step(workspace, None)]),
+    },
+    Lane {
+        name: "address",
+        proves: "no memory is used after it was freed, beyond its end, or lost (AddressSanitizer, LeakSanitizer)",
+        minutes: 4,
+        quick: false,
+        needs: &[],
+        present: |workspace| !sanitized_packages(workspace).is_empty(),
+        steps: address_steps,
+    },
+    Lane {
+        name: "thread",
+        proves: "no two threads touch the same memory without order (ThreadSanitizer)",
+        minutes: 4,
+        quick: false,
+        needs: &[],
+        present: |workspace| !sanitized_packages(workspace).is_empty(),
+        steps: thread_steps,
+    },
+    Lane {
+        name: "fuzz",
+        proves: "no input makes a decoder panic, hang or allocate without bound",
+        minutes: 5,
+        quick: false,
+        needs: &[Tool::CargoFuzz],
+        present: |workspace| workspace.has("fuzz/Cargo.toml"),
+        steps: |workspace| {
+            let targets = fuzz_targets(workspace)?;
+            let runs = targets.iter().map(|target| fuzz_step(workspace, target, FUZZ_SECONDS));
+            Ok(std::iter::once(fuzz_lock_step()).chain(runs).collect())
+        },
+    },
+    Lane {
+        name: "crash",
+        proves: "an acknowledged write is there after kill -9",
+        minutes: 4,
+        quick: false,
+        needs: &[],
+        present: |workspace| workspace.has("tiers/redb/examples/kill_loop.rs"),
+        steps: |_| Ok(vec![crash_step(CRASH_CYCLES)]),
+    },
+    Lane {
+        name: "tour",
+        proves: "the example that the documentation walks through starts cold, and warm the second time",
+        minutes: 2,
+        quick: false,
+        needs: &[],
+        present: |workspace| workspace.has("examples/tour.rs") || workspace.has("examples/tour/main.rs"),
+        steps: tour_steps,
+    },
+];
+
+const SCHEDULES_PACKAGE: &str = "nanotier-schedule-tests";
+/// Compile to something that makes sense only with flags of their own.
+const PACKAGES_WITH_OWN_FLAGS: [&str; 3] = [SCHEDULES_PACKAGE, "nanotier-loom-tests", "nanotier-fuzz"];
+/// Where memory is handled by hand or threads meet.
+const SANITIZED_PACKAGES: [&str; 3] = ["nanotier-engine", "nanotier-tier", "nanotier"];
+const FUZZ_SECONDS: u64 = 20;
+const CRASH_CYCLES: u64 = 120;
+
+fn step(title: impl Into<String>, program: Program, expect: Expect) -> Step {
+    Step { title: title.into(), program, expect, needs: None }
+}
+
+fn format_step() -> Step {
+    let program = Program::cargo("fmt --all --check");
+    Step { needs: Some(Tool::Rustfmt), ..step("format", program, Expect::Success) }
+}
+
+fn lint_step() -> Step {
+    let program = Program::cargo("clippy --workspace --all-targets --locked -- -D warnings");
+    Step { needs: Some(Tool::Clippy), ..step("lints", program, Expect::Success) }
+}
+
+fn unit_steps(workspace: &Workspace) -> Vec<Step> {
+    let left_out: Vec<String> = PACKAGES_WITH_OWN_FLAGS
+        .iter()
+        .filter(|package| workspace.has_package(package))
+        .flat_map(|package| ["--exclude".to_owned(), (*package).to_owned()])
+        .collect();
+    let tests = Program::cargo("test --workspace --locked --no-fail-fast").args(left_out.clone());
+    let examples = Program::cargo("build --workspace --examples --locked").args(left_out);
+    vec![step("tests", tests, Expect::Tests), step("examples", examples, Expect::Success)]
+}
+
+/// Without a number of iterations the tests choose theirs.
+pub(crate) fn schedules_step(workspace: &Workspace, iterations: Option<u64>) -> Step {
+    let mut program = schedules_program(workspace).args(["--", "--test-threads=2", "--nocapture"]);
+    if let Some(iterations) = iterations {
+        program = program.env("NANOTIER_SCHEDULES_ITERATIONS", iterations.to_string());
+    }
+    step("schedules", program, Expect::Tests)
+}
+
+pub(crate) fn schedules_build_step(workspace: &Workspace) -> Step {
+    step("build schedules", schedules_program(workspace).arg("--no-run"), Expect::Ready)
+}
+
+fn schedules_program(workspace: &Workspace) -> Program {
+    Program::cargo("test --release --locked --no-fail-fast -p")
+        .arg(SCHEDULES_PACKAGE)
+        .args(["--target-dir".to_owned(), path(&workspace.target.join("schedules"))])
+        .env("RUSTFLAGS", "--cfg nanotier_schedules")
+}
+
+fn address_steps(workspace: &Workspace) -> Result<Vec<Step>, String> {
+    let program = sanitized_program(workspace, "asan")?
+        .env("RUSTFLAGS", "-Zsanitizer=address")
+        // What unsafe functions demand of their callers is asserted in debug builds; here it is asserted too.
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+        .env("ASAN_OPTIONS", "detect_stack_use_after_return=1");
+    Ok(vec![step("address sanitizer", program, Expect::Tests)])
+}
+
+fn thread_steps(workspace: &Workspace) -> Result<Vec<Step>, String> {
+    let suppressions = path(&workspace.root.join("ci/tsan.supp"));
+    let program = sanitized_program(workspace, "tsan")?
+        // The standard library comes without the sanitizer; the compiler wants to be told that this is known.
+        .env("RUSTFLAGS", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer")
+        .env("TSAN_OPTIONS", format!("halt_on_error=1 suppressions={suppressions}"));
+    Ok(vec![step("thread sanitizer", program, Expect::Tests)])
+}
+
+fn sanitized_program(workspace: &Workspace, folder: &str) -> Result<Program, String> {
+    let packages = sanitized_packages(workspace).into_iter().flat_map(|package| ["-p", package]);
+    Ok(Program::cargo("test --release --locked --no-fail-fast --lib --tests")
+        .args(packages)
+        // Naming the target keeps the flags away from build scripts and macros.
+        .args(["--target".to_owned(), host(workspace)?])
+        .args(["--target-dir".to_owned(), path(&workspace.target.join(folder))])
+        // The stable compiler ships the sanitizers, only the flag is not stable.
+        .env("RUSTC_BOOTSTRAP", "1"))
+}
+
+fn sanitized_packages(workspace: &Workspace) -> Vec<&'static str> {
+    SANITIZED_PACKAGES.into_iter().filter(|package| workspace.has_package(package)).collect()
+}
+
+/// The machine we are on, in the compiler's words.
+fn host(workspace: &Workspace) -> Result<String, String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = workspace.command(rustc).arg("-vV").output().map_err(|error| format!("rustc: {error}"))?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| "`rustc -vV` names no host".to_owned())
+}
+
+pub(crate) fn fuzz_targets(workspace: &Workspace) -> Result<Vec<String>, String> {
+    let mut command = workspace.cargo();
+    command.args(["fuzz", "list"]);
+    let output = command.output().map_err(|error| format!("cargo fuzz list: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo fuzz list: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    let names = String::from_utf8_lossy(&output.stdout);
+    let targets: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
+    if targets.is_empty() { Err("there is no fuzz target".to_owned()) } else { Ok(targets) }
+}
+
+/// `cargo fuzz` itself knows no `--locked`.
+fn fuzz_lock_step() -> Step {
+    let program = Program::cargo("fetch --locked --manifest-path fuzz/Cargo.toml");
+    step("fuzz: dependencies as locked", program, Expect::Ready)
+}
+
+pub(crate) fn fuzz_step(workspace: &Workspace, target: &str, seconds: u64) -> Step {
+    let program = fuzz_program(workspace, "run")
+        .arg(target)
+        .arg("--")
+        .arg(format!("-max_total_time={seconds}"))
+        .args(["-rss_limit_mb=512", "-malloc_limit_mb=128", "-timeout=5"]);
+    step(format!("fuzz {target}"), program, Expect::Counted)
+}
+
+pub(crate) fn fuzz_build_step(workspace: &Workspace) -> Step {
+    step("build fuzz targets", fuzz_program(workspace, "build"), Expect::Ready)
+}
+
+/// Without a sanitizer ten times as many inputs are tried; the address lane runs the same decoders with one.
+fn fuzz_program(workspace: &Workspace, action: &str) -> Program {
+    Program::cargo("fuzz")
+        .args([action, "--sanitizer", "none"])
+        .args(["--target-dir".to_owned(), path(&workspace.target.join("fuzz"))])
+        .env("RUSTC_BOOTSTRAP", "1")
+}
+
+pub(crate) fn crash_step(cycles: u64) -> Step {
+    let program = Program::cargo("run --release --locked -p nanotier-redb --example kill_loop -- --cycles");
+    step("kill loop", program.arg(cycles.to_string()), Expect::Counted)
+}
+
+pub(crate) fn crash_build_step() -> Step {
+    let program = Program::cargo("build --release --locked -p nanotier-redb --example kill_loop");
+    step("build kill loop", program, Expect::Ready)
+}
+
+fn tour_steps(workspace: &Workspace) -> Result<Vec<Step>, String> {
+    let cache = workspace.target.join("xtask").join("tour-cache");
+    if cache.exists() {
+        fs::remove_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    }
+    let tour =
+        Program::cargo("run --release --locked --example tour -- .").env("NANOTIER_TOUR_CACHE", path(&cache));
+    Ok(vec![
+        step("tour, cold", tour.clone(), Expect::Success),
+        step("tour, again", tour, Expect::Says("warm start")),
+    ])
+}
+
+/// Cargo takes its folders as arguments; ours are UTF-8 or fail to be found, which says enough.
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn workspace(packages: &[&str]) -> Workspace {
+        Workspace::pretend(concat!(env!("CARGO_MANIFEST_DIR"), "/src"), "/t", packages)
+    }
+
+    fn present(workspace: &Workspace) -> Vec<&'static str> {
+        LANES.iter().filter(|lane| (lane.present)(workspace)).map(|lane| lane.name).collect()
+    }
+
+    #[test]
+    fn lanes_appear_with_what_they_are_about() {
+        assert_eq!(present(&workspace(&[])), ["style", "unit"]);
+        assert_eq!(present(&workspace(&["nanotier-engine"])), ["style", "unit", "address", "thread"]);
+        assert_eq!(present(&workspace(&[SCHEDULES_PACKAGE])), ["style", "unit", "schedules"]);
+    }
+
+    #[test]
+    fn unit_leaves_out_what_needs_flags_of_its_own() {
+        let command = |packages: &[&str]| unit_steps(&workspace(packages))[0].program.to_string();
+        assert_eq!(command(&["nanotier"]), "cargo test --workspace --locked --no-fail-fast");
+        assert!(command(&["nanotier", SCHEDULES_PACKAGE]).ends_with(" --exclude nanotier-schedule-tests"));
+    }
+
+    #[test]
+    fn sanitizers_run_on_those_packages_that_exist() {
+        let steps = thread_steps(&workspace(&["nanotier-tier", "xtask"])).unwrap();
+        let command = steps[0].program.to_string();
+        assert!(command.contains("-p nanotier-tier --target "), "{command}");
+        assert!(command.contains("--target-dir /t/tsan"), "{command}");
+        assert!(!command.contains("nanotier-engine"), "{command}");
+    }
+
+    #[test]
+    fn a_soak_says_how_many_iterations_and_a_lane_leaves_it_to_the_tests() {
+        let workspace = workspace(&[]);
+        assert!(!schedules_step(&workspace, None).program.to_string().contains("ITERATIONS"));
+        let long = schedules_step(&workspace, Some(7)).program.to_string();
+        assert!(long.contains("NANOTIER_SCHEDULES_ITERATIONS=7"), "{long}");
+    }
+}
