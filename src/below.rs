@@ -1,0 +1,82 @@
+//! The seam between typed memory and tiers of bytes: keys become paths and values records here, and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nanotier_tier::{
+    AnyTier, Bytes, Codec, Deadlines, Encoded, Error, ErrorKind, Fingerprint, KeyBytes, Namespace, Path,
+    Record, Result, Scope, Tier, Timestamp, Version,
+};
+
+/// What lies below memory, and how to speak to it.
+pub(crate) struct Below<K, V> {
+    pub(crate) tier: AnyTier,
+    pub(crate) namespace: Namespace,
+    key_bytes: for<'k> fn(&'k K) -> KeyBytes<'k>,
+    codec: Arc<dyn Codec<V>>,
+    fingerprint: Fingerprint,
+    /// How long memory is believed where others may write the truth; `None` where nobody else can.
+    pub(crate) recheck: Option<Duration>,
+}
+
+impl<K, V: 'static> Below<K, V> {
+    pub(crate) fn new(
+        tier: AnyTier,
+        namespace: Namespace,
+        key_bytes: for<'k> fn(&'k K) -> KeyBytes<'k>,
+        codec: Arc<dyn Codec<V>>,
+        recheck: Duration,
+    ) -> Self {
+        let shared = tier.capabilities().scope > Scope::Process;
+        let fingerprint = codec.fingerprint();
+        Self { tier, namespace, key_bytes, codec, fingerprint, recheck: shared.then_some(recheck) }
+    }
+
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] for a key beyond the limit: before anything is asked.
+    pub(crate) fn path<'k>(&'k self, key: &'k K) -> Result<Path<'k>> {
+        let bytes = (self.key_bytes)(key);
+        if bytes.len() > Path::KEY_LEN_MAX {
+            return Err(Error::new(ErrorKind::TooLarge, "cache", "key").with_detail(format!(
+                "{} bytes; the limit is {}",
+                bytes.len(),
+                Path::KEY_LEN_MAX
+            )));
+        }
+        Ok(Path::new(&self.namespace, bytes))
+    }
+
+    pub(crate) fn encode(&self, value: &V) -> Result<Encoded> {
+        let mut bytes = Vec::new();
+        self.codec.encode(value, &mut bytes)?;
+        Ok(Encoded { bytes: Bytes::from(bytes), fingerprint: self.fingerprint })
+    }
+
+    /// A record of a value, decided at `now`.
+    pub(crate) fn record(
+        &self,
+        value: &V,
+        deadlines: Deadlines,
+        version: Version,
+        now: Timestamp,
+    ) -> Result<Record> {
+        Ok(Record { deadlines, version, ..Record::new(self.encode(value)?, now) })
+    }
+
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] for bytes of another codec or shape of type, or that do not decode.
+    pub(crate) fn decode(&self, record: &Record) -> Result<V> {
+        if record.value.fingerprint != self.fingerprint {
+            return Err(Error::new(ErrorKind::Codec, "cache", "decode")
+                .with_detail("written by another codec or schema"));
+        }
+        self.codec.decode(&record.value.bytes)
+    }
+
+    /// True if the tier at this place is the truth.
+    pub(crate) fn is_truth(&self, from: nanotier_tier::TierIndex) -> bool {
+        from.0 + 1 >= self.tier.depth()
+    }
+}

@@ -1,0 +1,246 @@
+//! One piece of work that many wait for.
+//!
+//! The work belongs to the flight, not to who started it. **Whoever is polled drives it**: there is no leader whose delay or end could
+//! leave the others waiting, and no task is spawned as long as somebody waits. When the last one leaves, the work is
+//! handed to the cache's spawner and goes on, or is dropped, as its [`Orphan`] policy says.
+//!
+//! States of a flight: *idle* (work is here), *busy* (somebody polls it right now), *settled* (outcome is here), *abandoned* (the last one left and
+//! the work was dropped). A wake, whether it arrives while busy or
+//! while idle, wakes all who wait, since any of them may have gone to sleep for good.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
+
+use nanotier_tier::rules::{Rule, is_on};
+use nanotier_tier::sync::thread_local;
+use nanotier_tier::{BoxFuture, Context as TierContext, Error, ErrorKind, Spawn, Worker};
+use parking_lot::Mutex;
+
+use crate::load::Failure;
+use crate::lookup::Detailed;
+
+/// How a flight ends, for each who waits.
+pub(crate) type Outcome<T> = Result<Detailed<T>, Failure>;
+
+/// What becomes of the work when nobody waits any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Orphan {
+    /// It goes on: its result will be wanted.
+    GoesOn,
+    /// It is dropped: it only looked.
+    IsDropped,
+}
+
+/// The work and all who wait for it.
+pub(crate) struct Flight<T> {
+    id: u64,
+    orphan: Orphan,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    /// Here while idle.
+    work: Option<BoxFuture<'static, Outcome<T>>>,
+    /// Here once settled.
+    outcome: Option<Outcome<T>>,
+    abandoned: bool,
+    /// Woken while busy: whoever is polling polls again.
+    woken: bool,
+    /// All who wait, with where to wake them. Small: searched from the front.
+    waiters: Vec<(u64, Option<Waker>)>,
+    waiters_ever: u64,
+}
+
+thread_local! {
+    /// The flights that this thread is polling right now, outermost first: to tell re-entry from waiting.
+    static POLLING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A number for each flight of the process.
+static FLIGHTS_EVER: AtomicU64 = AtomicU64::new(1);
+
+/// The next flight's number. Known before its work is built, since the work has to know it.
+pub(crate) fn next_id() -> u64 {
+    FLIGHTS_EVER.fetch_add(1, Relaxed)
+}
+
+impl<T: Clone + Send + 'static> Flight<T> {
+    pub(crate) fn new(id: u64, orphan: Orphan, work: BoxFuture<'static, Outcome<T>>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            orphan,
+            state: Mutex::new(State {
+                work: Some(work),
+                outcome: None,
+                abandoned: false,
+                woken: false,
+                waiters: Vec::new(),
+                waiters_ever: 0,
+            }),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// One more who waits; `None` if the flight was abandoned and will never settle.
+    pub(crate) fn join(self: &Arc<Self>, context: &TierContext) -> Option<Waiter<T>> {
+        let mut state = self.state.lock();
+        if state.abandoned {
+            return None;
+        }
+        let id = state.waiters_ever;
+        state.waiters_ever += 1;
+        state.waiters.push((id, None));
+        drop(state);
+        Some(Waiter { flight: self.clone(), id, context: context.clone(), is_spawned: false })
+    }
+
+    /// Polls the work on behalf of one who waits.
+    fn drive(self: &Arc<Self>, mut work: BoxFuture<'static, Outcome<T>>) -> Poll<Outcome<T>> {
+        POLLING.with(|polling| polling.borrow_mut().push(self.id));
+        let waker = Waker::from(self.clone());
+        let mut context = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
+        POLLING.with(|polling| polling.borrow_mut().pop());
+
+        let outcome = match polled {
+            Ok(Poll::Ready(outcome)) => outcome,
+            Ok(Poll::Pending) => {
+                let wakers = {
+                    let mut state = self.state.lock();
+                    state.work = Some(work);
+                    if std::mem::take(&mut state.woken) { take_wakers(&mut state) } else { Vec::new() }
+                };
+                // Woken while it was polled, perhaps by itself to let others run: polled again, but not in this turn.
+                wakers.into_iter().for_each(Waker::wake);
+                return Poll::Pending;
+            }
+            Err(panic) => Err(Failure::Cache(panicked(panic.as_ref()))),
+        };
+        // The work's own duties (its ticket) end before anyone is told.
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(work)));
+        let wakers = {
+            let mut state = self.state.lock();
+            state.outcome = Some(outcome.clone());
+            take_wakers(&mut state)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        Poll::Ready(outcome)
+    }
+}
+
+fn take_wakers<T>(state: &mut State<T>) -> Vec<Waker> {
+    state.waiters.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
+}
+
+/// A loader's panic as an error. The text of a panic may hold data: it is not passed on.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let error = Error::new(ErrorKind::LoaderPanicked, "cache", "load");
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    if text.is_some_and(|text| text.contains("reactor") || text.contains("Tokio")) {
+        return error.with_detail(
+            "it needs a tokio runtime where it was driven: enable the feature `tokio`, or give the cache a spawner",
+        );
+    }
+    error
+}
+
+impl<T: Clone + Send + 'static> Wake for Flight<T> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let wakers = {
+            let mut state = self.state.lock();
+            if state.work.is_none() && state.outcome.is_none() {
+                state.woken = true;
+                return;
+            }
+            take_wakers(&mut state)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// One who waits for a flight.
+pub(crate) struct Waiter<T: Clone + Send + 'static> {
+    flight: Arc<Flight<T>>,
+    id: u64,
+    context: TierContext,
+    /// On the spawner, for nobody: if it is dropped, the spawner's runtime has ended.
+    is_spawned: bool,
+}
+
+impl<T: Clone + Send + 'static> Waiter<T> {
+    /// Drives the flight on the cache's spawner, for nobody.
+    pub(crate) fn spawn(mut self) {
+        self.is_spawned = true;
+        let context = self.context.clone();
+        context.spawn(Box::pin(async move { drop(self.await) }));
+    }
+}
+
+impl<T: Clone + Send + 'static> Future for Waiter<T> {
+    type Output = Outcome<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let flight = &self.flight;
+        if POLLING.with(|polling| polling.borrow().contains(&flight.id)) {
+            let error = Error::new(ErrorKind::Reentrant, "cache", "load");
+            return Poll::Ready(Err(Failure::Cache(error)));
+        }
+        let work = {
+            let mut state = flight.state.lock();
+            if let Some(outcome) = &state.outcome {
+                return Poll::Ready(outcome.clone());
+            }
+            // Before polling: a wake from now on must find us.
+            if let Some((_, waker)) = state.waiters.iter_mut().find(|(id, _)| *id == self.id) {
+                match waker {
+                    Some(waker) => waker.clone_from(context.waker()),
+                    None => *waker = Some(context.waker().clone()),
+                }
+            }
+            let may_drive = self.id == 0 || is_on(Rule::FlightsOutliveLeaders);
+            let Some(work) = state.work.take_if(|_| may_drive) else { return Poll::Pending };
+            state.woken = false;
+            work
+        };
+        flight.drive(work)
+    }
+}
+
+impl<T: Clone + Send + 'static> Drop for Waiter<T> {
+    fn drop(&mut self) {
+        let (work, goes_on) = {
+            let mut state = self.flight.state.lock();
+            state.waiters.retain(|(id, _)| *id != self.id);
+            if !state.waiters.is_empty() || state.outcome.is_some() || state.work.is_none() {
+                return;
+            }
+            if self.flight.orphan == Orphan::GoesOn {
+                (None, is_on(Rule::FlightsOutliveLeaders))
+            } else {
+                state.abandoned = true;
+                (state.work.take(), false)
+            }
+        };
+        drop(work);
+        if !goes_on {
+            return;
+        }
+        let Some(waiter) = self.flight.join(&self.context) else { return };
+        if self.is_spawned {
+            let _ = Worker::default().spawn(Box::pin(async move { drop(waiter.await) }));
+        } else {
+            waiter.spawn();
+        }
+    }
+}

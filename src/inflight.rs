@@ -1,0 +1,206 @@
+//! What is under way, per key: who loads, who writes, and below which version memory admits nothing (rule O5).
+//!
+//! A key has a slot here while anything on it is in flight, and only then. A writer raises the slot's **floor** and unlinks
+//! its flights: who comes later starts anew, and what those flights bring is admitted nowhere. The floor stays
+//! until the last of all that began before has gone.
+//!
+//! Each shard is one short lock. Nothing is called under it but `Hash`, `Eq` and `Clone` of keys; the engine calls
+//! [`InFlight::admits`] under its own lock, so the engine must not be called from here.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use nanotier_tier::Version;
+use nanotier_tier::rules::{Rule, is_on};
+use parking_lot::Mutex;
+
+use crate::flight::Flight;
+
+/// Locks, as a power of two.
+const SHARDS: usize = 64;
+
+pub(crate) struct InFlight<K, V> {
+    shards: Box<[Mutex<Shard<K, V>>]>,
+    hasher: RandomState,
+    /// Slots in all shards together. Zero lets a cache without tiers write past all of this.
+    slots: AtomicUsize,
+}
+
+struct Shard<K, V> {
+    slots: HashMap<K, Slot<V>>,
+    /// The version of the last clearing: a floor for every key, for ever.
+    floor: Version,
+}
+
+struct Slot<V> {
+    floor: Version,
+    /// How many tickets there are for the key.
+    tickets: usize,
+    /// Who comes joins these.
+    look: Option<Arc<Flight<Option<V>>>>,
+    load: Option<Arc<Flight<V>>>,
+}
+
+impl<V> Default for Slot<V> {
+    fn default() -> Self {
+        Self { floor: Version::ZERO, tickets: 0, look: None, load: None }
+    }
+}
+
+impl<V> Slot<V> {
+    fn unlink(&mut self) {
+        self.look = None;
+        self.load = None;
+    }
+
+    fn is_linked(&self, flight: u64) -> bool
+    where
+        V: Clone + Send + 'static,
+    {
+        self.look.as_ref().is_some_and(|linked| linked.id() == flight)
+            || self.load.as_ref().is_some_and(|linked| linked.id() == flight)
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
+    pub(crate) fn new() -> Self {
+        let shard = || Mutex::new(Shard { slots: HashMap::new(), floor: Version::ZERO });
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            hasher: RandomState::new(),
+            slots: AtomicUsize::new(0),
+        }
+    }
+
+    /// True if nothing at all is in flight. What begins at this very moment overlaps the caller, and may come after it.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.load(Relaxed) == 0
+    }
+
+    fn shard(&self, key: &K) -> &Mutex<Shard<K, V>> {
+        let hash = self.hasher.hash_one(key);
+        // The remainder fits any usize.
+        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+
+    fn slot<'s>(&self, shard: &'s mut Shard<K, V>, key: &K) -> &'s mut Slot<V> {
+        if !shard.slots.contains_key(key) {
+            self.slots.fetch_add(1, Relaxed);
+        }
+        shard.slots.entry(key.clone()).or_default()
+    }
+
+    /// Begins to be in flight: the key keeps its floor until [`leave`](Self::leave).
+    pub(crate) fn enter(&self, key: &K) {
+        let mut shard = self.shard(key).lock();
+        self.slot(&mut shard, key).tickets += 1;
+    }
+
+    /// Ends what [`enter`](Self::enter) or a start began, and unlinks the flight if it is linked.
+    pub(crate) fn leave(&self, key: &K, flight: Option<u64>) {
+        let mut shard = self.shard(key).lock();
+        let Some(slot) = shard.slots.get_mut(key) else { return };
+        if slot.look.as_ref().map(|linked| linked.id()) == flight {
+            slot.look = None;
+        }
+        if slot.load.as_ref().map(|linked| linked.id()) == flight {
+            slot.load = None;
+        }
+        slot.tickets -= 1;
+        if slot.tickets == 0 {
+            let slot = shard.slots.remove(key);
+            self.slots.fetch_sub(1, Relaxed);
+            drop(shard);
+            drop(slot);
+        }
+    }
+
+    /// A writer's version becomes the floor, and the flights under way lose their key.
+    pub(crate) fn raise(&self, key: &K, version: Version) {
+        let mut shard = self.shard(key).lock();
+        let slot = self.slot(&mut shard, key);
+        slot.floor = slot.floor.max(version);
+        slot.unlink();
+    }
+
+    /// The same for all keys, for ever.
+    pub(crate) fn raise_all(&self, version: Version) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.floor = shard.floor.max(version);
+            shard.slots.values_mut().for_each(Slot::unlink);
+        }
+    }
+
+    /// Unlinks the flights of a key, where memory is the truth and there are no versions.
+    pub(crate) fn unlink(&self, key: &K) {
+        if let Some(slot) = self.shard(key).lock().slots.get_mut(key) {
+            slot.unlink();
+        }
+    }
+
+    /// Whether memory may take `version`, brought by `flight` or by a writer.
+    pub(crate) fn admits(&self, key: &K, flight: Option<u64>, version: Version) -> bool {
+        if !is_on(Rule::O5) {
+            return true;
+        }
+        let shard = self.shard(key).lock();
+        let Some(slot) = shard.slots.get(key) else { return false };
+        let above = match flight {
+            // A writer's own version is the floor.
+            None => version >= slot.floor && version > shard.floor,
+            // Versions are drawn only where tiers lie below; without them, being linked is what counts.
+            Some(_) if version == Version::ZERO => true,
+            Some(_) => version > slot.floor && version > shard.floor,
+        };
+        above && flight.is_none_or(|flight| slot.is_linked(flight))
+    }
+
+    /// The look under way for a key, or the one that `start` builds.
+    pub(crate) fn look(
+        &self,
+        key: &K,
+        start: impl FnOnce() -> Arc<Flight<Option<V>>>,
+    ) -> Arc<Flight<Option<V>>> {
+        let mut shard = self.shard(key).lock();
+        let slot = self.slot(&mut shard, key);
+        if let Some(flight) = &slot.look {
+            return flight.clone();
+        }
+        // The flight's ticket is counted here and given back when its work ends or is dropped.
+        slot.tickets += 1;
+        let flight = start();
+        slot.look = Some(flight.clone());
+        flight
+    }
+
+    /// The load under way for a key, or the one that `start` builds.
+    pub(crate) fn load(&self, key: &K, start: impl FnOnce() -> Arc<Flight<V>>) -> Arc<Flight<V>> {
+        let mut shard = self.shard(key).lock();
+        let slot = self.slot(&mut shard, key);
+        if let Some(flight) = &slot.load {
+            return flight.clone();
+        }
+        slot.tickets += 1;
+        let flight = start();
+        slot.load = Some(flight.clone());
+        flight
+    }
+
+    /// Takes an abandoned look out of the way.
+    pub(crate) fn forget_look(&self, key: &K, flight: u64) {
+        if let Some(slot) = self.shard(key).lock().slots.get_mut(key) {
+            if slot.look.as_ref().is_some_and(|linked| linked.id() == flight) {
+                slot.look = None;
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.load(Relaxed)
+    }
+}

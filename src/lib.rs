@@ -1,0 +1,75 @@
+//! A cache whose hits cost what a hash map's do, over any number of slower tiers.
+//!
+//! ```
+//! use nanotier::Cache;
+//! use std::time::Duration;
+//!
+//! # fn main() -> nanotier::Result<()> {
+//! let users: Cache<String, u64> = Cache::builder().capacity(10_000).ttl(Duration::from_secs(60)).build()?;
+//! users.insert("ada".to_string(), 1815).wait()?;
+//! assert_eq!(users.get("ada").wait()?, Some(1815));
+//!
+//! // One load per key, however many ask at once.
+//! let grace = users.get_with("grace", async || 1906).wait()?;
+//! assert_eq!(grace, 1906);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every call that may go below memory returns a [`Lookup`]: `.await` it, or [`wait`](Lookup::wait) for it on a thread
+//! without any runtime, or ask it to be quick about it with [`try_now`](Lookup::try_now). What memory holds is answered
+//! before anything is polled.
+//!
+//! `docs/CONSISTENCY.md` in the repository says what is promised when several tiers and processes hold copies.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod below;
+mod builder;
+mod cache;
+mod expiry;
+mod finish;
+mod flight;
+mod inflight;
+mod load;
+mod lookup;
+mod many;
+mod owned;
+#[cfg(feature = "tokio")]
+mod tokio_spawner;
+mod ttl;
+mod write;
+
+pub use builder::Builder;
+pub use cache::Cache;
+pub use load::LoadError;
+pub use lookup::{Detailed, Lookup, Source};
+pub use nanotier_engine::{Cause, Equivalent, Policy, Stats};
+#[cfg(feature = "json")]
+pub use nanotier_tier::Json;
+#[cfg(feature = "derive")]
+pub use nanotier_tier::Key;
+#[cfg(not(feature = "derive"))]
+pub use nanotier_tier::Key;
+#[cfg(feature = "postcard")]
+pub use nanotier_tier::Postcard;
+pub use nanotier_tier::{
+    AnyTier, Bytes, Capabilities, Chain, Clock, Codec, Durability, Error, ErrorKind, Event, Freshness, Hands,
+    Inline, KeyBytes, MemoryStore, Namespace, NullStore, Observer, Offload, Raw, Result, Scope, Spawn, Task,
+    Tier, Timestamp, Worker, chain,
+};
+pub use owned::OwnedFrom;
+#[cfg(feature = "tokio")]
+pub use tokio_spawner::TokioSpawner;
+pub use ttl::{TimeLeft, Ttl};
+
+/// The durable tier on redb (feature `redb`).
+#[cfg(feature = "redb")]
+pub mod redb {
+    pub use nanotier_redb::*;
+}
+
+/// The contract of tiers, for those who write one.
+pub mod tier {
+    pub use nanotier_tier::*;
+}

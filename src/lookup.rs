@@ -1,0 +1,201 @@
+//! The named future of every call that may go below memory.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use nanotier_tier::waiting::{block_on, block_on_for};
+use nanotier_tier::{BoxFuture, Error, ErrorKind, Freshness, TierIndex};
+
+/// A call under way: ready at once where memory had the answer.
+///
+/// | to finish it | use |
+/// |---|---|
+/// | in async code, on any runtime | `.await` |
+/// | on this thread, without a runtime | [`wait`](Lookup::wait), [`wait_for`](Lookup::wait_for) |
+/// | only if that costs nothing | [`try_now`](Lookup::try_now) |
+///
+/// A read does nothing below memory until it is polled, and nothing more once it is dropped. A write
+/// begins when it is called: memory no longer serves the older value from then on, and if the `Lookup` is dropped
+/// the cache finishes the write by itself, unless a newer one comes first; only the error is lost.
+///
+/// A ready `Lookup` has allocated nothing; one that goes below has allocated once.
+#[must_use = "await it or call `.wait()`: a read does nothing below memory until then, and a write tells its errors there"]
+pub struct Lookup<'a, T, E = Error> {
+    state: State<T, E>,
+    /// The cache is borrowed while a call on it is under way.
+    cache: PhantomData<&'a ()>,
+}
+
+enum State<T, E> {
+    Ready(Detailed<T>),
+    Failed(E),
+    Below(BoxFuture<'static, Result<Detailed<T>, E>>),
+    Taken,
+}
+
+/// A value, how good it is, and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detailed<T> {
+    /// The value.
+    pub value: T,
+    /// How good it is. What was computed or written just now is fresh; so is the absence of a value.
+    pub freshness: Freshness,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// Memory.
+    Memory,
+    /// A tier below, counted from 0 at the near end.
+    Tier(TierIndex),
+    /// The loader.
+    Loader,
+    /// Nowhere: there is no value, or the call was a write.
+    Nowhere,
+}
+
+impl<T> Detailed<T> {
+    pub(crate) fn nowhere(value: T) -> Self {
+        Self { value, freshness: Freshness::Fresh, source: Source::Nowhere }
+    }
+
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Detailed<U> {
+        Detailed { value: change(self.value), freshness: self.freshness, source: self.source }
+    }
+}
+
+impl<T, E> Lookup<'_, T, E> {
+    #[inline]
+    pub(crate) fn ready(detailed: Detailed<T>) -> Self {
+        Self { state: State::Ready(detailed), cache: PhantomData }
+    }
+
+    pub(crate) fn failed(error: E) -> Self {
+        Self { state: State::Failed(error), cache: PhantomData }
+    }
+
+    pub(crate) fn below(future: impl Future<Output = Result<Detailed<T>, E>> + Send + 'static) -> Self {
+        Self { state: State::Below(Box::pin(future)), cache: PhantomData }
+    }
+
+    /// The answer if it is there already, else the lookup back, to be awaited or waited for. Never blocks, never polls.
+    ///
+    /// # Errors
+    ///
+    /// The lookup itself, if it has to go below memory or has failed.
+    #[inline]
+    pub fn try_now(self) -> Result<T, Self> {
+        match self.state {
+            State::Ready(detailed) => Ok(detailed.value),
+            state => Err(Self { state, cache: PhantomData }),
+        }
+    }
+
+    /// Asks for freshness and source along with the value.
+    pub fn detailed(self) -> Lookup<'static, Detailed<T>, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let around = |detailed: Detailed<T>| {
+            let (freshness, source) = (detailed.freshness, detailed.source);
+            Detailed { value: detailed, freshness, source }
+        };
+        let state = match self.state {
+            State::Ready(detailed) => State::Ready(around(detailed)),
+            State::Failed(error) => State::Failed(error),
+            State::Below(future) => State::Below(Box::pin(async move { Ok(around(future.await?)) })),
+            State::Taken => State::Taken,
+        };
+        Lookup { state, cache: PhantomData }
+    }
+}
+
+impl<T, E> Lookup<'_, T, E> {
+    /// Finishes on this thread: parks it if the answer lies below and cannot be had at the first poll.
+    ///
+    /// # Errors
+    ///
+    /// What the call failed with.
+    ///
+    /// # Panics
+    ///
+    /// If the lookup was polled to its end before.
+    #[inline]
+    pub fn wait(self) -> Result<T, E> {
+        match self.state {
+            State::Ready(detailed) => Ok(detailed.value),
+            State::Failed(error) => Err(error),
+            State::Below(future) => block_on(future).map(|detailed| detailed.value),
+            State::Taken => taken(),
+        }
+    }
+
+    /// The same for at most `limit` of real time. A read or load that took too long goes on for whoever else waits for it; a write is
+    /// finished by the cache.
+    ///
+    /// # Errors
+    ///
+    /// What the call failed with, or [`ErrorKind::Timeout`].
+    ///
+    /// # Panics
+    ///
+    /// If the lookup was polled to its end before.
+    pub fn wait_for(self, limit: Duration) -> Result<T, E>
+    where
+        E: From<Error>,
+    {
+        match self.state {
+            State::Below(mut future) => match block_on_for(Pin::new(&mut future), limit) {
+                Some(answer) => answer.map(|detailed| detailed.value),
+                None => Err(Error::new(ErrorKind::Timeout, "cache", "wait").into()),
+            },
+            state => Self { state, cache: PhantomData }.wait(),
+        }
+    }
+}
+
+#[cold]
+fn taken() -> ! {
+    panic!("a lookup was polled again after it had answered")
+}
+
+// Values are only moved out, never pinned in place.
+impl<T, E> Unpin for Lookup<'_, T, E> {}
+
+impl<T, E> Future for Lookup<'_, T, E> {
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let State::Below(future) = &mut self.state {
+            let answer = std::task::ready!(future.as_mut().poll(context));
+            self.state = State::Taken;
+            return Poll::Ready(answer.map(|detailed| detailed.value));
+        }
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Ready(detailed) => Poll::Ready(Ok(detailed.value)),
+            State::Failed(error) => Poll::Ready(Err(error)),
+            State::Below(_) | State::Taken => taken(),
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Lookup<'_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::Ready(_) => "Lookup(ready)",
+            State::Failed(_) => "Lookup(failed)",
+            State::Below(_) => "Lookup(below)",
+            State::Taken => "Lookup(taken)",
+        })
+    }
+}

@@ -1,0 +1,487 @@
+//! The order of steps of a write: memory lets go, the truth is written, then the copies, memory last.
+//!
+//! A write begins when it is called. Its caller drives it; if the caller leaves, the cache finishes it (rule O6). One that was
+//! refused as older goes again above what it was refused for, as long as its caller is there: a live write wins, a dead one never
+//! does (O1).
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use nanotier_engine::{Compute, Equivalent};
+use nanotier_tier::rules::{Rule, is_on};
+use nanotier_tier::sync::schedule_point;
+use nanotier_tier::{
+    Change, Cleared, Deadlines, Error, ErrorKind, Guard, Intent, Moment, Record, Result, Tier, Timestamp,
+    Update, Updated, Version, Write, Wrote,
+};
+
+use crate::below::Below;
+use crate::cache::{Cache, Inner, Ticket};
+use crate::expiry::Resident;
+use crate::finish::{Attended, Finish};
+use crate::lookup::{Detailed, Lookup};
+use crate::owned::OwnedFrom;
+use crate::ttl::{TimeLeft, Ttl};
+
+/// How often a refused write goes again before it is [`ErrorKind::Contended`].
+const TRIES_MAX: usize = 16;
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Stores `value` under `key`, for as long as the cache says.
+    ///
+    /// Without tiers it is done when the call returns. With tiers it begins at the call: memory lets go of the older value at once;
+    /// when the lookup is ready the truth has the new one, and so do the copies, memory last. Of two writes at once one comes after the other, in every
+    /// tier alike.
+    ///
+    /// # Errors
+    ///
+    /// Told when awaited: the value has no encoding, the key is too long, or the truth did not take it. Then the truth holds the older value or the
+    /// new one, and no copy serves the older one.
+    pub fn insert(&self, key: K, value: V) -> Lookup<'_, ()> {
+        self.insert_for(key, value, Ttl::Default)
+    }
+
+    /// [`insert`](Cache::insert) with a lifetime of its own: a [`Duration`](std::time::Duration) or a [`Ttl`].
+    ///
+    /// A lifetime of zero stores a value that is gone at once: it removes whatever was there.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Cache::insert).
+    pub fn insert_for(&self, key: K, value: V, ttl: impl Into<Ttl>) -> Lookup<'_, ()> {
+        let ttl = ttl.into();
+        let Some(below) = &self.0.below else {
+            self.0.insert_in_memory(key, value, ttl);
+            return Lookup::ready(Detailed::nowhere(()));
+        };
+        self.0.clock().catch_up();
+        let now = self.0.clock().wall();
+        let deadlines = self.0.lifetimes.deadlines(ttl, now);
+        let record = below.path(&key).and_then(|_| below.record(&value, deadlines, Version::ZERO, now));
+        match record {
+            Ok(record) => self.begin_one(key, Some((value, record))),
+            Err(error) => Lookup::failed(error),
+        }
+    }
+
+    /// Removes `key` everywhere: when the lookup is ready no older value is served by the truth, nor by any copy of this process, whatever was
+    /// in flight. Removing what is not there is fine.
+    ///
+    /// # Errors
+    ///
+    /// Told when awaited: the truth did not take it.
+    pub fn remove<Q>(&self, key: &Q) -> Lookup<'_, ()>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
+    {
+        let key = K::owned_from(key);
+        let Some(below) = &self.0.below else {
+            self.0.unlink_in_memory(&key);
+            self.0.memory.remove(&key);
+            return Lookup::ready(Detailed::nowhere(()));
+        };
+        self.0.clock().catch_up();
+        match below.path(&key) {
+            Ok(_) => self.begin_one(key, None),
+            Err(error) => Lookup::failed(error),
+        }
+    }
+
+    fn begin_one(&self, key: K, value: Option<(V, Record)>) -> Lookup<'_, ()> {
+        let begun = self.0.begin(key, value);
+        let lookup = self.finish(|attended| async move {
+            match begun.inner().settle_all(vec![begun], &attended).await.pop() {
+                Some(result) => result.map(Detailed::nowhere),
+                None => Ok(Detailed::nowhere(())),
+            }
+        });
+        lookup
+    }
+
+    /// A lookup of work that is finished even if the lookup is dropped.
+    pub(crate) fn finish<T, F>(&self, work: impl FnOnce(Attended) -> F) -> Lookup<'_, T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<Detailed<T>>> + Send + 'static,
+    {
+        let attended = Attended::new();
+        let work = Box::pin(work(attended.clone()));
+        Lookup::below(Finish::new(work, attended, self.0.context.clone()))
+    }
+
+    /// Removes `key` and answers what was there. Of all who take at once, in all processes that share the truth, one gets it.
+    ///
+    /// # Errors
+    ///
+    /// Told when awaited: [`ErrorKind::Unsupported`] if the truth cannot take atomically; [`ErrorKind::Codec`] if what was taken does not
+    /// decode.
+    pub fn take<Q>(&self, key: &Q) -> Lookup<'_, Option<V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
+    {
+        let key = K::owned_from(key);
+        let Some(below) = &self.0.below else {
+            self.0.unlink_in_memory(&key);
+            let taken = self.0.memory.take(&key);
+            let now = self.0.clock().now();
+            let usable = taken.filter(|entry| entry.freshness(now).is_some());
+            return Lookup::ready(Detailed::nowhere(usable.map(|entry| entry.value)));
+        };
+        if let Err(error) = below.path(&key) {
+            return Lookup::failed(error);
+        }
+        self.0.clock().catch_up();
+        let begun = self.0.begin(key, None);
+        self.finish(|_| async move { begun.take().await.map(Detailed::nowhere) })
+    }
+
+    /// Gives what is under `key` another lifetime, counted from now. False if nothing usable is there.
+    ///
+    /// With tiers it asks the truth and writes the record anew: two round trips.
+    ///
+    /// # Errors
+    ///
+    /// Told when awaited: the truth could not be asked or did not take it; [`ErrorKind::Contended`] if others kept writing the key.
+    pub fn touch<Q>(&self, key: &Q, ttl: impl Into<Ttl>) -> Lookup<'_, bool>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
+    {
+        let (key, ttl) = (K::owned_from(key), ttl.into());
+        if self.0.below.is_none() {
+            return Lookup::ready(Detailed::nowhere(self.0.touch_in_memory(key, ttl)));
+        }
+        self.0.clock().catch_up();
+        let inner = self.0.clone();
+        self.finish(|_| async move { inner.touch_below(key, ttl).await.map(Detailed::nowhere) })
+    }
+
+    /// How long the value of `key` has left: by memory, else by the tiers. `None` if nobody has it.
+    ///
+    /// # Errors
+    ///
+    /// Told when awaited: no tier could answer.
+    pub fn time_left<'a, Q>(&'a self, key: &'a Q) -> Lookup<'a, Option<TimeLeft>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
+    {
+        let now = self.0.clock().now();
+        let resident =
+            self.0.memory.read(key, |entry| entry.freshness(now).map(|_| entry.time_left(now))).flatten();
+        if resident.is_some() || self.0.below.is_none() {
+            return Lookup::ready(Detailed::nowhere(resident));
+        }
+        let (inner, key) = (self.0.clone(), K::owned_from(key));
+        Lookup::below(async move {
+            let Some(below) = &inner.below else { return Ok(Detailed::nowhere(None)) };
+            let found = below.tier.read_one(&below.path(&key)?, Intent::Look).await?;
+            let now = inner.clock().wall();
+            Ok(Detailed::nowhere(found.usable(now).map(|record| left_of(record.deadlines, now))))
+        })
+    }
+
+    /// Empties the cache: memory, and the cache's own namespace in every tier; nothing else is touched.
+    ///
+    /// When the lookup is ready nothing older is served, as after a [`remove`](Cache::remove) of every key.
+    ///
+    /// # Errors
+    ///
+    /// Told when awaited: the truth could not be emptied, or only in part.
+    pub fn clear(&self) -> Lookup<'_, ()> {
+        if self.0.below.is_none() {
+            self.0.inflight.raise_all(Version::ZERO);
+            self.0.memory.clear();
+            return Lookup::ready(Detailed::nowhere(()));
+        }
+        self.0.clock().catch_up();
+        let version = self.0.context.versions.draw();
+        self.0.let_go_of_all(version);
+        let inner = self.0.clone();
+        self.finish(
+            |attended| async move { inner.clear_below(version, attended).await.map(Detailed::nowhere) },
+        )
+    }
+}
+
+/// A write that has begun: memory no longer serves what it replaces.
+pub(crate) struct Begun<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    ticket: Ticket<K, V>,
+    value: Option<(V, Record)>,
+    version: Version,
+    as_of: Timestamp,
+}
+
+impl<K, V> Begun<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(crate) fn inner(&self) -> Arc<Inner<K, V>> {
+        self.ticket.inner.clone()
+    }
+
+    /// A newer version, above everything seen: this write is decided anew.
+    fn go_again(&mut self) {
+        let inner = &self.ticket.inner;
+        self.version = inner.context.versions.draw();
+        self.as_of = inner.clock().wall();
+        if let Some((_, record)) = &mut self.value {
+            record.version = self.version;
+        }
+        inner.inflight.raise(&self.ticket.key, self.version);
+    }
+
+    fn write<'a>(&'a self, below: &'a Below<K, V>) -> Result<Write<'a>> {
+        let path = below.path(&self.ticket.key)?;
+        Ok(match &self.value {
+            Some((_, record)) => Write { as_of: self.as_of, ..Write::put(path, record) },
+            None => Write::remove(path, self.version, self.as_of),
+        })
+    }
+
+    /// The truth has it, and so have the copies: memory last.
+    fn settle_memory(self) {
+        let Some((value, record)) = self.value else { return };
+        let inner = &self.ticket.inner;
+        let recheck = inner.below.as_ref().and_then(|below| below.recheck);
+        let entry =
+            Resident::admitted(value, record.deadlines, record.written_at, self.version, inner.clock())
+                .rechecked(record.written_at, recheck, inner.clock());
+        self.ticket.admit(entry);
+    }
+
+    /// The atomic change of [`Cache::take`].
+    async fn take(self) -> Result<Option<V>> {
+        let inner = &self.ticket.inner;
+        let below = inner.below()?;
+        let path = below.path(&self.ticket.key)?;
+        let update = Update { path, change: Change::Take, version: self.version, as_of: self.as_of };
+        match below.tier.update(&update).await? {
+            Updated::Taken(Some(record)) => {
+                inner.context.versions.saw(record.version);
+                below.decode(&record).map(Some)
+            }
+            Updated::TooLate => Err(too_late()),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn too_late() -> Error {
+    Error::new(ErrorKind::Timeout, "cache", "write").with_detail(
+        "decided longer ago than the truth remembers removals: are the clocks of all processes set?",
+    )
+}
+
+impl<K, V> Inner<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// # Errors
+    ///
+    /// None: called only where tiers lie below. An error is kinder than a panic should that change.
+    pub(crate) fn below(&self) -> Result<&Below<K, V>> {
+        self.below.as_ref().ok_or_else(|| Error::new(ErrorKind::Unsupported, "cache", "write"))
+    }
+
+    /// Begins a write: the floor rises, flights lose their key, memory lets go.
+    pub(crate) fn begin(self: &Arc<Self>, key: K, value: Option<(V, Record)>) -> Begun<K, V> {
+        self.inflight.enter(&key);
+        let ticket = Ticket { inner: self.clone(), key, flight: None };
+        let version = self.context.versions.draw();
+        let as_of = self.clock().wall();
+        self.inflight.raise(&ticket.key, version);
+        schedule_point();
+        if is_on(Rule::O6) {
+            self.memory.remove(&ticket.key);
+        }
+        let value = value.map(|(value, record)| (value, Record { version, ..record }));
+        Begun { ticket, value, version, as_of }
+    }
+
+    /// Drives writes to their ends, in one batch, and those that were refused in another; answers in order.
+    pub(crate) async fn settle_all(&self, begun: Vec<Begun<K, V>>, attended: &Attended) -> Vec<Result<()>> {
+        let below = match self.below() {
+            Ok(below) => below,
+            Err(error) => return begun.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut results: Vec<Option<Result<()>>> = begun.iter().map(|_| None).collect();
+        let mut pending: Vec<(usize, Begun<K, V>)> = begun.into_iter().enumerate().collect();
+        for _ in 0..TRIES_MAX {
+            if pending.is_empty() {
+                break;
+            }
+            let answers = write_batch(below, &pending).await;
+            schedule_point();
+            let mut refused = Vec::new();
+            for ((index, mut begun), answer) in pending.into_iter().zip(answers) {
+                let result = match answer {
+                    Ok(Wrote::Done) => {
+                        begun.settle_memory();
+                        Ok(())
+                    }
+                    // Dead: what is newer stays, and nobody is left to be told.
+                    Ok(Wrote::Older(_) | Wrote::TooLate) if !attended.is_attended() => Ok(()),
+                    Ok(Wrote::Older(held)) => {
+                        self.context.versions.saw(held);
+                        begun.go_again();
+                        refused.push((index, begun));
+                        continue;
+                    }
+                    Ok(Wrote::TooLate) => Err(too_late()),
+                    Ok(Wrote::Changed) => Err(Error::new(ErrorKind::Contended, below.tier.name(), "write")),
+                    Err(error) => Err(error),
+                };
+                results[index] = Some(result);
+            }
+            pending = refused;
+        }
+        let contended = || Err(Error::new(ErrorKind::Contended, below.tier.name(), "write"));
+        results.into_iter().map(|result| result.unwrap_or_else(contended)).collect()
+    }
+
+    async fn touch_below(self: Arc<Self>, key: K, ttl: Ttl) -> Result<bool> {
+        let below = self.below()?;
+        for _ in 0..TRIES_MAX {
+            let found = below.tier.read_one(&below.path(&key)?, Intent::Confirm).await?;
+            if let Some(version) = found.entry.version() {
+                self.context.versions.saw(version);
+            }
+            let now = self.clock().wall();
+            let (Some(record), Some(seen)) = (found.usable(now), found.seen) else { return Ok(false) };
+            let value = below.decode(record)?;
+            let deadlines = self.lifetimes.deadlines(ttl, now);
+            let record = Record { deadlines, written_at: now, confirmed_at: now, ..record.clone() };
+            let begun = self.begin(key.clone(), Some((value, record)));
+            let write = Write { guard: Guard::Unchanged(seen), ..begun.write(below)? };
+            match below.tier.write_one(&write).await? {
+                Wrote::Done => {
+                    drop(write);
+                    begun.settle_memory();
+                    return Ok(true);
+                }
+                Wrote::TooLate => return Err(too_late()),
+                // Somebody wrote it meanwhile: what they wrote is to be touched.
+                Wrote::Changed | Wrote::Older(_) => {}
+            }
+        }
+        Err(Error::new(ErrorKind::Contended, below.tier.name(), "touch"))
+    }
+
+    fn let_go_of_all(&self, version: Version) {
+        self.inflight.raise_all(version);
+        schedule_point();
+        if is_on(Rule::O6) {
+            self.memory.clear();
+        }
+    }
+
+    async fn clear_below(self: Arc<Self>, mut version: Version, attended: Attended) -> Result<()> {
+        let below = self.below()?;
+        let mut as_of = self.clock().wall();
+        for _ in 0..TRIES_MAX {
+            let cleared = Cleared { namespace: &below.namespace, version, as_of };
+            match below.tier.clear(&cleared).await? {
+                Wrote::Done => return Ok(()),
+                Wrote::Older(held) if attended.is_attended() => {
+                    self.context.versions.saw(held);
+                    version = self.context.versions.draw();
+                    as_of = self.clock().wall();
+                    self.let_go_of_all(version);
+                }
+                Wrote::Older(_) => return Ok(()),
+                Wrote::TooLate => return Err(too_late()),
+                Wrote::Changed => break,
+            }
+        }
+        Err(Error::new(ErrorKind::Contended, below.tier.name(), "clear"))
+    }
+
+    /// Where memory is the truth: flights under way lose their key, if there are any.
+    pub(crate) fn unlink_in_memory(&self, key: &K) {
+        if !self.inflight.is_idle() {
+            self.inflight.unlink(key);
+        }
+    }
+
+    pub(crate) fn insert_in_memory(&self, key: K, value: V, ttl: Ttl) {
+        self.unlink_in_memory(&key);
+        let (fresh_until, usable_until) = self.moments(ttl);
+        let entry =
+            Resident { value, fresh_until, usable_until, recheck_at: Moment::NEVER, version: Version::ZERO };
+        self.memory.insert(key, entry);
+    }
+
+    fn touch_in_memory(&self, key: K, ttl: Ttl) -> bool {
+        let now = self.clock().now();
+        let (fresh_until, usable_until) = self.moments(ttl);
+        let touched = self.memory.compute(key, |entry| match entry {
+            Some(entry) if entry.freshness(now).is_some() => {
+                Compute::Put(Resident { fresh_until, usable_until, ..entry.clone() })
+            }
+            _ => Compute::Keep,
+        });
+        touched.is_some_and(|entry| entry.fresh_until == fresh_until && entry.usable_until == usable_until)
+    }
+
+    /// The deadlines of an entry that begins now and never leaves memory.
+    fn moments(&self, ttl: Ttl) -> (Moment, Moment) {
+        let ttl = match ttl {
+            Ttl::Default => self.lifetimes.ttl,
+            Ttl::For(ttl) => Some(ttl),
+            Ttl::Forever => None,
+        };
+        let Some(ttl) = ttl else { return (Moment::NEVER, Moment::NEVER) };
+        let fresh_until = self.clock().now().plus(ttl);
+        (fresh_until, fresh_until.plus(self.lifetimes.stale_for))
+    }
+}
+
+/// One batch below, with an answer for each: a tier that did not answer at all did not answer any of them.
+async fn write_batch<K, V>(below: &Below<K, V>, pending: &[(usize, Begun<K, V>)]) -> Vec<Result<Wrote>>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let writes: Result<Vec<Write<'_>>> = pending.iter().map(|(_, begun)| begun.write(below)).collect();
+    let answers = match writes {
+        Ok(writes) => below.tier.write(&writes).await,
+        Err(error) => Err(error),
+    };
+    answers.unwrap_or_else(|error| pending.iter().map(|_| Err(error.clone())).collect())
+}
+
+impl<V> Resident<V> {
+    fn time_left(&self, now: Moment) -> TimeLeft {
+        if self.fresh_until.is_never() {
+            TimeLeft::Forever
+        } else if now < self.fresh_until {
+            TimeLeft::Fresh(self.fresh_until.since(now))
+        } else {
+            TimeLeft::Stale(self.usable_until.since(now))
+        }
+    }
+}
+
+/// The time left to a usable record.
+fn left_of(deadlines: Deadlines, now: Timestamp) -> TimeLeft {
+    if deadlines.fresh_until.is_never() {
+        TimeLeft::Forever
+    } else if now < deadlines.fresh_until {
+        TimeLeft::Fresh(deadlines.fresh_until.since(now))
+    } else {
+        TimeLeft::Stale(deadlines.usable_until.since(now))
+    }
+}

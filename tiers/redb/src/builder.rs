@@ -1,0 +1,191 @@
+//! Options in, a judged configuration out.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nanotier_tier::record::Framing;
+use nanotier_tier::{Durability, Error, ErrorKind, Result};
+
+use crate::error::error;
+use crate::store::RedbStore;
+
+/// What to do about a file that is damaged beyond redb's own repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnDamage {
+    /// Refuse to open it: [`ErrorKind::Corrupt`]. The default.
+    #[default]
+    Error,
+    /// Move it aside, to `<name>.damaged-<n>`, and start empty. For a cache that can be filled again. Nothing is ever
+    /// deleted: those files are yours to look at and to remove.
+    StartCold,
+}
+
+/// Options of a [`RedbStore`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    config: Config,
+    secret: Option<[u8; 16]>,
+    value_len_max: usize,
+}
+
+/// What a store works by. Judged: nothing in it can be wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) path: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) on_damage: OnDamage,
+    pub(crate) check_on_open: bool,
+    pub(crate) horizon: Duration,
+    pub(crate) sweep_interval: Duration,
+    pub(crate) cache_size: usize,
+    pub(crate) value_len_max: usize,
+    pub(crate) framing: Framing,
+}
+
+impl Builder {
+    /// How long tombstones are kept unless told otherwise.
+    pub const HORIZON_DEFAULT: Duration = Duration::from_secs(600);
+    /// How often expired records are looked for unless told otherwise.
+    pub const SWEEP_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+    /// The shortest interval of sweeps.
+    pub const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(10);
+    /// How much memory redb may cache pages in unless told otherwise, in bytes.
+    pub const CACHE_SIZE_DEFAULT: usize = 128 * 1024 * 1024;
+    /// The least memory to cache pages in.
+    pub const CACHE_SIZE_MIN: usize = 1024 * 1024;
+    /// The largest value unless told otherwise, in bytes.
+    pub const VALUE_LEN_MAX_DEFAULT: usize = 512 * 1024 * 1024;
+    /// The most that the largest value may be: redb takes no more than 3 GiB for one record.
+    pub const VALUE_LEN_LIMIT: usize = 2 * 1024 * 1024 * 1024;
+    /// The shortest loss window.
+    pub const LOSS_WINDOW_MIN: Duration = Duration::from_millis(2);
+
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let config = Config {
+            path,
+            durability: Durability::Sync,
+            on_damage: OnDamage::default(),
+            check_on_open: false,
+            horizon: Self::HORIZON_DEFAULT,
+            sweep_interval: Self::SWEEP_INTERVAL_DEFAULT,
+            cache_size: Self::CACHE_SIZE_DEFAULT,
+            value_len_max: Self::VALUE_LEN_MAX_DEFAULT,
+            framing: Framing::default(),
+        };
+        Self { config, secret: None, value_len_max: Self::VALUE_LEN_MAX_DEFAULT }
+    }
+
+    /// What an acknowledged write survives.
+    ///
+    /// [`Durability::Sync`], the default: it is on disk before it is acknowledged. [`Durability::Async`]: it is
+    /// acknowledged before, and on disk within the loss window. What a crash leaves is always everything up to some
+    /// moment, never a later write without an earlier one.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.config.durability = durability;
+        self
+    }
+
+    /// What to do about a damaged file, when the store is opened and when it is opened again after a failure.
+    pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
+        self.config.on_damage = on_damage;
+        self
+    }
+
+    /// Whether to verify the whole file whenever it is opened, not only after a crash. Off by default: it reads all of it.
+    ///
+    /// Values are verified each time they are read, whatever this says: damage costs misses, never a wrong value.
+    /// What this finds besides is damage between the records, which could hide some of them.
+    pub fn check_on_open(mut self, check: bool) -> Self {
+        self.config.check_on_open = check;
+        self
+    }
+
+    /// How long tombstones are kept, and how old a write may be when it arrives.
+    pub fn horizon(mut self, horizon: Duration) -> Self {
+        self.config.horizon = horizon;
+        self
+    }
+
+    /// How often expired records and old tombstones are looked for. Nothing is read as long as none can have come due.
+    pub fn sweep_interval(mut self, interval: Duration) -> Self {
+        self.config.sweep_interval = interval;
+        self
+    }
+
+    /// How much memory redb may cache pages in, in bytes.
+    pub fn cache_size(mut self, bytes: usize) -> Self {
+        self.config.cache_size = bytes;
+        self
+    }
+
+    /// The largest value, in bytes. A larger one is [`ErrorKind::TooLarge`], and a miss where it is stored already.
+    pub fn value_len_max(mut self, bytes: usize) -> Self {
+        self.value_len_max = bytes;
+        self
+    }
+
+    /// The secret by which digests of paths are keyed. Records of another secret are misses.
+    pub fn secret(mut self, secret: [u8; 16]) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for options that cannot work, or a file that is another program's database;
+    /// [`ErrorKind::InUse`] if another store has the file open, in this process or another;
+    /// [`ErrorKind::Corrupt`] for a damaged file, unless it [starts cold](OnDamage::StartCold);
+    /// [`ErrorKind::Storage`] or [`ErrorKind::Full`] for what the disk said.
+    pub fn build(self) -> Result<RedbStore> {
+        RedbStore::start(self.judged()?)
+    }
+
+    fn judged(self) -> Result<Config> {
+        let Self { mut config, secret, value_len_max } = self;
+        if config.path.as_os_str().is_empty() {
+            return Err(refused("a path to a file is needed"));
+        }
+        if config.path.is_dir() {
+            return Err(refused(format!("{} is a folder: name a file in it", config.path.display())));
+        }
+        match config.durability {
+            Durability::Sync => {}
+            Durability::Async { loss_window } if loss_window >= Self::LOSS_WINDOW_MIN => {}
+            Durability::Async { .. } => {
+                return Err(refused(format!(
+                    "a loss window of less than {:?} cannot be kept: use Durability::Sync",
+                    Self::LOSS_WINDOW_MIN
+                )));
+            }
+            Durability::Volatile => {
+                return Err(refused("a file is not volatile: use Durability::Sync or Durability::Async"));
+            }
+        }
+        if config.horizon.is_zero() {
+            return Err(refused("without a horizon no delete would be safe from a late write: 10 minutes are usual"));
+        }
+        if config.sweep_interval < Self::SWEEP_INTERVAL_MIN {
+            return Err(refused(format!("the interval of sweeps is at least {:?}", Self::SWEEP_INTERVAL_MIN)));
+        }
+        if config.cache_size < Self::CACHE_SIZE_MIN {
+            return Err(refused(format!("redb needs {} bytes to cache pages in, or more", Self::CACHE_SIZE_MIN)));
+        }
+        if value_len_max == 0 || value_len_max > Self::VALUE_LEN_LIMIT {
+            return Err(refused(format!("the largest value has 1 to {} bytes", Self::VALUE_LEN_LIMIT)));
+        }
+        config.value_len_max = value_len_max;
+        config.framing = Framing::default().with_value_len_max(value_len_max);
+        if let Some(secret) = secret {
+            config.framing = config.framing.with_secret(secret);
+        }
+        Ok(config)
+    }
+}
+
+fn refused(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    error(ErrorKind::Config, "open").with_detail(why)
+}

@@ -1,0 +1,196 @@
+//! Opening the file: whose it is, whether it is whole, and what is done if not.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use nanotier_tier::{ErrorKind, Result};
+use redb::{Database, ReadableTable, TableHandle};
+
+use crate::builder::{Config, OnDamage};
+use crate::disk::Disk;
+use crate::error::{error, io_while_doing, panicked, while_doing};
+use crate::rows::{CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, RECORDS};
+
+/// An open file.
+pub(crate) struct Opened {
+    pub(crate) database: Database,
+    /// True if nothing can have been missed: it was closed properly, or is new.
+    pub(crate) in_order: bool,
+}
+
+/// Opens the file, creates it where there is none, and starts cold where that is wanted.
+pub(crate) fn open(config: &Config) -> Result<Opened> {
+    match open_as_it_is(config) {
+        Err(error) if error.kind() == ErrorKind::Corrupt && config.on_damage == OnDamage::StartCold => {
+            move_aside(&config.path)?;
+            Ok(Opened { in_order: false, ..open_as_it_is(config)? })
+        }
+        opened => opened,
+    }
+}
+
+fn open_as_it_is(config: &Config) -> Result<Opened> {
+    // redb trusts a file that was closed properly, and can panic if it was changed since.
+    catch_unwind(AssertUnwindSafe(|| {
+        let is_new = create_folder_and_file(&config.path)?;
+        if !is_new {
+            restart_unfinished_creation(&config.path)?;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&config.path).map_err(io_while_doing("open"))?;
+        let database = Database::builder()
+            .set_cache_size(config.cache_size)
+            .set_check_integrity_on_open(config.check_on_open)
+            .create_with_backend(Disk::new(file).map_err(while_doing("open"))?)
+            .map_err(while_doing("open"))?;
+        let in_order = mark_open(&database)? || is_new;
+        Ok(Opened { database, in_order })
+    }))
+    .unwrap_or_else(|panic| Err(panicked("open", &*panic)))
+}
+
+/// Marks the database as open and says whether it was closed properly, on disk before anything is acknowledged.
+fn mark_open(database: &Database) -> Result<bool> {
+    let transaction = database.begin_write().map_err(while_doing("open"))?;
+    let tables = transaction.list_tables().map_err(while_doing("open"))?;
+    let names: Vec<String> = tables.map(|table| table.name().to_owned()).collect();
+    let is_empty = names.is_empty();
+    if !is_empty && !names.iter().any(|name| name == META.name()) {
+        return Err(error(ErrorKind::Config, "open").with_detail("this is another program's redb database"));
+    }
+    let was_closed = {
+        let mut meta = transaction.open_table(META).map_err(while_doing("open"))?;
+        let layout = meta.get(LAYOUT).map_err(while_doing("open"))?.map(|layout| layout.value());
+        match layout {
+            None if is_empty => {}
+            Some(LAYOUT_VERSION) => {}
+            None => return Err(error(ErrorKind::Corrupt, "open").with_detail("the layout's version is missing")),
+            Some(other) => {
+                return Err(error(ErrorKind::Unsupported, "open")
+                    .with_detail(format!("the file has layout {other}, this version reads {LAYOUT_VERSION}")));
+            }
+        }
+        let was_closed = meta.get(CLOSED).map_err(while_doing("open"))?.is_some_and(|closed| closed.value() == 1);
+        meta.insert(LAYOUT, LAYOUT_VERSION).map_err(while_doing("open"))?;
+        meta.insert(CLOSED, 0).map_err(while_doing("open"))?;
+        transaction.open_table(RECORDS).map_err(while_doing("open"))?;
+        transaction.open_table(FLOORS).map_err(while_doing("open"))?;
+        was_closed
+    };
+    transaction.commit().map_err(while_doing("open"))?;
+    Ok(was_closed)
+}
+
+/// Makes sure that there is a file, readable by its owner alone if it is new. True if it is new.
+fn create_folder_and_file(path: &Path) -> Result<bool> {
+    if path.exists() {
+        return Ok(false);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    create_folder(folder).map_err(io_while_doing("open"))?;
+    match create_file(path) {
+        Ok(_) => {}
+        // Another process was quicker. Which of the two owns it, its lock will say.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(io_while_doing("open")(error)),
+    }
+    // A new name survives a power cut only once its folder is on disk, and so on upwards.
+    for folder in std::iter::once(folder).chain(missing.iter().filter_map(|folder| folder.parent())) {
+        sync_folder(folder).map_err(io_while_doing("open"))?;
+    }
+    Ok(true)
+}
+
+#[cfg(unix)]
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(not(unix))]
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+#[cfg(unix)]
+fn create_file(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn create_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened to be flushed.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// A crash while redb lays out a new file leaves one that it takes for no database ever after. Such a file begins with
+/// nine zero bytes (redb writes its mark last) and holds nothing but zeros after its first page: it is emptied, and begun anew.
+fn restart_unfinished_creation(path: &Path) -> Result<()> {
+    let Ok(mut file) = OpenOptions::new().read(true).write(true).open(path) else {
+        // Whoever opens it next says why it cannot be.
+        return Ok(());
+    };
+    let mut first = [1; 1];
+    // The lock: not while another process is laying it out.
+    if file.read(&mut first).map_err(io_while_doing("open"))? == 0 || first != [0] || file.try_lock().is_err() {
+        return Ok(());
+    }
+    if is_unfinished(&mut file).map_err(io_while_doing("open"))? {
+        file.set_len(0).map_err(io_while_doing("open"))?;
+    }
+    Ok(())
+}
+
+fn is_unfinished(file: &mut File) -> std::io::Result<bool> {
+    if file.metadata()?.len() > UNFINISHED_LEN_MAX {
+        return Ok(false);
+    }
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(UNFINISHED_LEN_MAX).read_to_end(&mut bytes)?;
+    let after_header = bytes.get(HEADER_PAGE_LEN..).unwrap_or_default();
+    Ok(bytes.iter().take(REDB_MARK_LEN).all(|byte| *byte == 0) && after_header.iter().all(|byte| *byte == 0))
+}
+
+/// What every redb file begins with is so long.
+const REDB_MARK_LEN: usize = 9;
+/// redb's first page, which holds its header.
+const HEADER_PAGE_LEN: usize = 4096;
+/// More than the length that a new redb file begins with.
+const UNFINISHED_LEN_MAX: u64 = 16 * 1024 * 1024;
+
+/// Moves a damaged file to a name that nothing has yet.
+fn move_aside(path: &Path) -> Result<()> {
+    let name = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{n}"));
+        PathBuf::from(name)
+    };
+    for n in 1..=DAMAGED_MAX {
+        // Takes the name first, so that two who do this at once cannot write over each other's file.
+        match create_file(&name(n)) {
+            Ok(_) => return fs::rename(path, name(n)).map_err(io_while_doing("move the damaged file aside")),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io_while_doing("move the damaged file aside")(error)),
+        }
+    }
+    Err(error(ErrorKind::Storage, "open")
+        .with_detail(format!("{DAMAGED_MAX} damaged files were moved aside already: look at them and remove some")))
+}
+
+/// How many damaged files are kept. More than that is no accident, and would fill the disk.
+const DAMAGED_MAX: u32 = 100;
