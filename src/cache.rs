@@ -9,8 +9,8 @@ use nanotier_engine::{Engine, Equivalent, Stats};
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
 use nanotier_tier::{
-    BoxFuture, Clock, Context, Entry, Error, Event, Found, Freshness, Intent, Record, Result, Seen, Tier,
-    Timestamp, Version, Write, Wrote,
+    BoxFuture, Clock, Context, Error, Event, Found, Freshness, Intent, Record, Result, Seen, Tier, Timestamp,
+    Version, Write, Wrote,
 };
 
 use crate::below::Below;
@@ -130,9 +130,7 @@ where
         match stale {
             Some((value, freshness)) => {
                 if has_tiers {
-                    let (inner, key) = (self.0.clone(), K::owned_from(key));
-                    // The caller has its value; a look that fails is told to the observer by the tiers.
-                    self.0.context.spawn(Box::pin(async move { drop(inner.look(key).await) }));
+                    self.0.look_behind(K::owned_from(key));
                 }
                 Lookup::ready(Detailed { value: Some(value), freshness, source: Source::Memory })
             }
@@ -469,8 +467,21 @@ where
         })
     }
 
+    /// Starts a look that nobody waits for, unless one is under way.
+    fn look_behind(self: &Arc<Self>, key: K) {
+        if self.inflight.is_looking(&key) {
+            return;
+        }
+        let inner = self.clone();
+        // Nobody waits; a tier that fails has told the observer.
+        self.context.spawn(Box::pin(async move { drop(inner.look(key).await) }));
+    }
+
     /// Starts a load that nobody waits for, unless one is under way.
     pub(crate) fn load_behind(self: &Arc<Self>, key: K, loader: Loader<V>) {
+        if self.inflight.is_loading(&key) {
+            return;
+        }
         let flight = self.load_flight(&key, loader);
         if let Some(waiter) = flight.join(&self.context) {
             waiter.spawn();
@@ -596,6 +607,8 @@ where
         Ok(path) => path,
         Err(error) => return Looked::Failed(error),
     };
+    // Whatever memory holds that was written before this is outdated if the truth has nothing.
+    let asked_at = inner.context.versions.draw();
     let mut intent = intent;
     loop {
         let found = match below.tier.read_one(&path, intent).await {
@@ -606,7 +619,12 @@ where
         let (seen, read_at) = (found.seen, found.read_at);
         match take_in(ticket, below, found) {
             Taken::Usable(detailed) => return Looked::Usable(detailed),
-            Taken::Nothing => return Looked::Nothing { seen, read_at },
+            Taken::Nothing => {
+                if seen.is_some() && is_on(Rule::O8) {
+                    inner.memory.remove_if(&ticket.key, |entry| entry.version < asked_at);
+                }
+                return Looked::Nothing { seen, read_at };
+            }
             Taken::Unreadable { in_truth: false } if intent != Intent::Confirm => intent = Intent::Confirm,
             Taken::Unreadable { .. } => {
                 // Removed if unchanged, so that the next reader need not meet it. The loader, if there is one, sees what the burial left.
@@ -642,10 +660,7 @@ where
         inner.context.versions.saw(version);
     }
     let now = inner.clock().wall();
-    let Some(record) = found.usable(now) else {
-        inner.drop_outdated(&ticket.key, &found);
-        return Taken::Nothing;
-    };
+    let Some(record) = found.usable(now) else { return Taken::Nothing };
     if !is_on(Rule::DecodeBeforePromote) {
         promote(ticket, &found);
     }
@@ -712,13 +727,6 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The truth has removed what memory still holds as a copy (O8).
-    fn drop_outdated(&self, key: &K, found: &Found) {
-        if let (Entry::Removed(version), true) = (&found.entry, is_on(Rule::O8)) {
-            self.memory.remove_if(key, |entry| entry.version <= *version);
-        }
-    }
-
     /// Removes an unreadable record, if it is still the one that was read.
     async fn bury(
         &self,

@@ -177,6 +177,16 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
         flight
     }
 
+    /// True if a look is under way for the key.
+    pub(crate) fn is_looking(&self, key: &K) -> bool {
+        self.shard(key).lock().slots.get(key).is_some_and(|slot| slot.look.is_some())
+    }
+
+    /// True if a load is under way for the key.
+    pub(crate) fn is_loading(&self, key: &K) -> bool {
+        self.shard(key).lock().slots.get(key).is_some_and(|slot| slot.load.is_some())
+    }
+
     /// The load under way for a key, or the one that `start` builds.
     pub(crate) fn load(&self, key: &K, start: impl FnOnce() -> Arc<Flight<V>>) -> Arc<Flight<V>> {
         let mut shard = self.shard(key).lock();

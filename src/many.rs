@@ -91,8 +91,7 @@ where
         let Some(below) = &self.0.below else {
             let removed = keys.into_iter().map(|key| {
                 let key = K::owned_from(key);
-                self.0.unlink_in_memory(&key);
-                self.0.memory.remove(&key);
+                self.0.in_memory(&key, || self.0.memory.remove(&key));
                 Ok(())
             });
             return Lookup::ready(Detailed::nowhere(removed.collect()));

@@ -81,8 +81,7 @@ where
     {
         let key = K::owned_from(key);
         let Some(below) = &self.0.below else {
-            self.0.unlink_in_memory(&key);
-            self.0.memory.remove(&key);
+            self.0.in_memory(&key, || self.0.memory.remove(&key));
             return Lookup::ready(Detailed::nowhere(()));
         };
         self.0.clock().catch_up();
@@ -127,8 +126,7 @@ where
     {
         let key = K::owned_from(key);
         let Some(below) = &self.0.below else {
-            self.0.unlink_in_memory(&key);
-            let taken = self.0.memory.take(&key);
+            let taken = self.0.in_memory(&key, || self.0.memory.take(&key));
             let now = self.0.clock().now();
             let usable = taken.filter(|entry| entry.freshness(now).is_some());
             return Lookup::ready(Detailed::nowhere(usable.map(|entry| entry.value)));
@@ -198,6 +196,7 @@ where
         if self.0.below.is_none() {
             self.0.inflight.raise_all(Version::ZERO);
             self.0.memory.clear();
+            self.0.inflight.raise_all(Version::ZERO);
             return Lookup::ready(Detailed::nowhere(()));
         }
         self.0.clock().catch_up();
@@ -210,13 +209,32 @@ where
     }
 }
 
+/// A writer's ticket. When it goes, flights that began while the write was under way lose their key too: they may have
+/// read what the write replaced, and who comes after the write has returned must not join them.
+struct Writer<K, V>(Ticket<K, V>)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static;
+
+impl<K, V> Drop for Writer<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        if is_on(Rule::O5) {
+            self.0.inner.inflight.unlink(&self.0.key);
+        }
+    }
+}
+
 /// A write that has begun: memory no longer serves what it replaces.
 pub(crate) struct Begun<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    ticket: Ticket<K, V>,
+    writer: Writer<K, V>,
     value: Option<(V, Record)>,
     version: Version,
     as_of: Timestamp,
@@ -228,22 +246,22 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub(crate) fn inner(&self) -> Arc<Inner<K, V>> {
-        self.ticket.inner.clone()
+        self.writer.0.inner.clone()
     }
 
     /// A newer version, above everything seen: this write is decided anew.
     fn go_again(&mut self) {
-        let inner = &self.ticket.inner;
+        let inner = &self.writer.0.inner;
         self.version = inner.context.versions.draw();
         self.as_of = inner.clock().wall();
         if let Some((_, record)) = &mut self.value {
             record.version = self.version;
         }
-        inner.inflight.raise(&self.ticket.key, self.version);
+        inner.inflight.raise(&self.writer.0.key, self.version);
     }
 
     fn write<'a>(&'a self, below: &'a Below<K, V>) -> Result<Write<'a>> {
-        let path = below.path(&self.ticket.key)?;
+        let path = below.path(&self.writer.0.key)?;
         Ok(match &self.value {
             Some((_, record)) => Write { as_of: self.as_of, ..Write::put(path, record) },
             None => Write::remove(path, self.version, self.as_of),
@@ -253,19 +271,19 @@ where
     /// The truth has it, and so have the copies: memory last.
     fn settle_memory(self) {
         let Some((value, record)) = self.value else { return };
-        let inner = &self.ticket.inner;
+        let inner = &self.writer.0.inner;
         let recheck = inner.below.as_ref().and_then(|below| below.recheck);
         let entry =
             Resident::admitted(value, record.deadlines, record.written_at, self.version, inner.clock())
                 .rechecked(record.written_at, recheck, inner.clock());
-        self.ticket.admit(entry);
+        self.writer.0.admit(entry);
     }
 
     /// The atomic change of [`Cache::take`].
     async fn take(self) -> Result<Option<V>> {
-        let inner = &self.ticket.inner;
+        let inner = &self.writer.0.inner;
         let below = inner.below()?;
-        let path = below.path(&self.ticket.key)?;
+        let path = below.path(&self.writer.0.key)?;
         let update = Update { path, change: Change::Take, version: self.version, as_of: self.as_of };
         match below.tier.update(&update).await? {
             Updated::Taken(Some(record)) => {
@@ -299,16 +317,16 @@ where
     /// Begins a write: the floor rises, flights lose their key, memory lets go.
     pub(crate) fn begin(self: &Arc<Self>, key: K, value: Option<(V, Record)>) -> Begun<K, V> {
         self.inflight.enter(&key);
-        let ticket = Ticket { inner: self.clone(), key, flight: None };
+        let writer = Writer(Ticket { inner: self.clone(), key, flight: None });
         let version = self.context.versions.draw();
         let as_of = self.clock().wall();
-        self.inflight.raise(&ticket.key, version);
+        self.inflight.raise(&writer.0.key, version);
         schedule_point();
         if is_on(Rule::O6) {
-            self.memory.remove(&ticket.key);
+            self.memory.remove(&writer.0.key);
         }
         let value = value.map(|(value, record)| (value, Record { version, ..record }));
-        Begun { ticket, value, version, as_of }
+        Begun { writer, value, version, as_of }
     }
 
     /// Drives writes to their ends, in one batch, and those that were refused in another; answers in order.
@@ -394,7 +412,11 @@ where
         for _ in 0..TRIES_MAX {
             let cleared = Cleared { namespace: &below.namespace, version, as_of };
             match below.tier.clear(&cleared).await? {
-                Wrote::Done => return Ok(()),
+                Wrote::Done => {
+                    // What was read while the tiers were being emptied is not to be joined by who comes now.
+                    self.inflight.raise_all(version);
+                    return Ok(());
+                }
                 Wrote::Older(held) if attended.is_attended() => {
                     self.context.versions.saw(held);
                     version = self.context.versions.draw();
@@ -409,19 +431,32 @@ where
         Err(Error::new(ErrorKind::Contended, below.tier.name(), "clear"))
     }
 
-    /// Where memory is the truth: flights under way lose their key, if there are any.
-    pub(crate) fn unlink_in_memory(&self, key: &K) {
+    /// A write where memory is the truth: flights that began before it or during it lose their key, if there are any.
+    pub(crate) fn in_memory<R>(&self, key: &K, write: impl FnOnce() -> R) -> R {
+        self.unlink_if_any(key);
+        let result = write();
+        self.unlink_if_any(key);
+        result
+    }
+
+    #[inline]
+    fn unlink_if_any(&self, key: &K) {
         if !self.inflight.is_idle() {
             self.inflight.unlink(key);
         }
     }
 
     pub(crate) fn insert_in_memory(&self, key: K, value: V, ttl: Ttl) {
-        self.unlink_in_memory(&key);
         let (fresh_until, usable_until) = self.moments(ttl);
         let entry =
             Resident { value, fresh_until, usable_until, recheck_at: Moment::NEVER, version: Version::ZERO };
-        self.memory.insert(key, entry);
+        if self.inflight.is_idle() {
+            // A load that begins from here on overlaps this call, and may well come after it.
+            self.memory.insert(key, entry);
+            return;
+        }
+        let stored = key.clone();
+        self.in_memory(&key, || self.memory.insert(stored, entry));
     }
 
     fn touch_in_memory(&self, key: K, ttl: Ttl) -> bool {

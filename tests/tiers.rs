@@ -423,6 +423,30 @@ fn a_write_dropped_at_any_await_leaves_no_older_copy() -> nanotier::Result<()> {
 }
 
 #[test]
+fn a_read_begun_before_a_write_returned_is_not_joined_after_it() -> nanotier::Result<()> {
+    for remove in [false, true] {
+        for early_polls in 0..6 {
+            let s = setup();
+            s.cache.insert("k".into(), 1).wait()?;
+            let write = if remove { s.cache.remove("k") } else { s.cache.insert("k".into(), 2) };
+            let mut write = Box::pin(write);
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            // The write has let go of memory; a reader finds its way to the copy before the write does.
+            let mut early = Box::pin(s.cache.get("k"));
+            for _ in 0..early_polls {
+                if early.as_mut().poll(&mut context).is_ready() {
+                    break;
+                }
+            }
+            while write.as_mut().poll(&mut context).is_pending() {}
+            let expected = (!remove).then_some(2);
+            assert_eq!(s.cache.get("k").wait()?, expected, "the early reader was polled {early_polls} times");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_leader_that_goes_away_at_any_await_takes_nothing_with_it() -> nanotier::Result<()> {
     let mut polls = 1;
     loop {
