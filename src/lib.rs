@@ -73,3 +73,8 @@ pub mod redb {
 pub mod tier {
     pub use nanotier_tier::*;
 }
+
+/// The code in the README runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
