@@ -20,7 +20,7 @@ use nanotier_tier::sync::thread_local;
 use nanotier_tier::{BoxFuture, Context as TierContext, Error, ErrorKind, Spawn, Worker};
 use parking_lot::Mutex;
 
-use crate::load::Failure;
+use crate::load_error::Failure;
 use crate::lookup::Detailed;
 
 /// How a flight ends, for each who waits.

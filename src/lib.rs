@@ -32,9 +32,12 @@ mod finish;
 mod flight;
 mod inflight;
 mod load;
+mod load_error;
+mod look;
 mod lookup;
 mod many;
 mod owned;
+mod ticket;
 #[cfg(feature = "tokio")]
 mod tokio_spawner;
 mod ttl;
@@ -42,7 +45,7 @@ mod write;
 
 pub use builder::Builder;
 pub use cache::Cache;
-pub use load::LoadError;
+pub use load_error::LoadError;
 pub use lookup::{Detailed, Lookup, Source};
 pub use nanotier_engine::{Cause, Equivalent, Policy, Stats};
 #[cfg(feature = "json")]

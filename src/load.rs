@@ -1,99 +1,229 @@
-//! What a load can end with.
+//! The order of steps of a load: tiers, then the loader, then the truth, copies, memory.
 
-use std::any::Any;
 use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
-use nanotier_tier::{Error, ErrorKind};
+use nanotier_tier::rules::{Rule, is_on};
+use nanotier_tier::sync::schedule_point;
+use nanotier_tier::{
+    BoxFuture, Error, ErrorKind, Freshness, Intent, Record, Result, Seen, Tier, Timestamp, Version, Write,
+    Wrote,
+};
 
-/// Why a value could not be loaded: the loader's own error, or the cache's.
-pub enum LoadError<E> {
-    /// The loader said no. Shared by all who waited for it.
-    Loader(Arc<E>),
-    /// The load did not get as far as an answer of the loader; or the loader failed for a caller whose error is of another
-    /// type than this one's ([`ErrorKind::Loader`], with its text).
-    Cache(Error),
-}
+use crate::cache::Inner;
+use crate::expiry::Resident;
+use crate::flight::{self, Flight, Orphan, Outcome};
+use crate::load_error::Failure;
+use crate::look::{Looked, Taken, look_below, take_in};
+use crate::lookup::{Detailed, Source};
+use crate::ticket::Ticket;
+use crate::ttl::Ttl;
 
-impl<E> From<Error> for LoadError<E> {
-    fn from(error: Error) -> Self {
-        Self::Cache(error)
+/// A loader as it travels: boxed once, on a miss.
+pub(crate) type Loader<V> = Box<dyn FnOnce() -> BoxFuture<'static, Result<V, Failure>> + Send>;
+
+impl<K, V> Inner<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Loads a key, together with whoever else loads it.
+    pub(crate) async fn load(self: Arc<Self>, key: K, loader: Loader<V>) -> Outcome<V> {
+        let flight = self.load_flight(&key, loader);
+        schedule_point();
+        // A load is never abandoned: it goes on without anyone.
+        match flight.join(&self.context) {
+            Some(waiter) => waiter.await,
+            None => Err(Failure::Cache(Error::new(ErrorKind::Closed, "cache", "load"))),
+        }
     }
-}
 
-impl<E> Clone for LoadError<E> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Loader(error) => Self::Loader(error.clone()),
-            Self::Cache(error) => Self::Cache(error.clone()),
+    fn load_flight(self: &Arc<Self>, key: &K, loader: Loader<V>) -> Arc<Flight<V>> {
+        self.inflight.load(key, || {
+            let id = flight::next_id();
+            let ticket = Ticket::of_flight(self, key, id);
+            Flight::new(id, Orphan::GoesOn, Box::pin(load_flight(ticket, loader)))
+        })
+    }
+
+    /// Starts a load that nobody waits for, unless one is under way.
+    pub(crate) fn load_behind(self: &Arc<Self>, key: K, loader: Loader<V>) {
+        if self.inflight.is_loading(&key) {
+            return;
+        }
+        let flight = self.load_flight(&key, loader);
+        if let Some(waiter) = flight.join(&self.context) {
+            waiter.spawn();
+        }
+    }
+
+    /// A load after a stale record was found below: it goes past the look, since the truth is asked by its own read.
+    fn refresh_behind(self: &Arc<Self>, key: K, loader: Loader<V>) {
+        let flight = self.inflight.load(&key, || {
+            let id = flight::next_id();
+            let ticket = Ticket::of_flight(&self, &key, id);
+            Flight::new(id, Orphan::GoesOn, Box::pin(refresh_flight(ticket, loader)))
+        });
+        if let Some(waiter) = flight.join(&self.context) {
+            waiter.spawn();
         }
     }
 }
 
-impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Loader(error) => f.debug_tuple("Loader").field(error).finish(),
-            Self::Cache(error) => f.debug_tuple("Cache").field(error).finish(),
+async fn load_flight<K, V>(ticket: Ticket<K, V>, loader: Loader<V>) -> Outcome<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    inner.clock().catch_up();
+    let (seen, read_at) = match look_below(&ticket, Intent::Load).await {
+        Looked::Usable(detailed) => {
+            if detailed.freshness == Freshness::Stale {
+                let (inner, key) = (inner.clone(), ticket.key.clone());
+                // This flight ends with the stale value; the next one brings the new.
+                drop(ticket);
+                inner.refresh_behind(key, loader);
+            }
+            return Ok(detailed);
         }
-    }
+        Looked::Nothing { seen, read_at } => (seen, read_at),
+        Looked::Failed(_) => match inner.fallback(&ticket.key) {
+            Some(detailed) => return Ok(detailed),
+            None => (None, inner.clock().wall()),
+        },
+    };
+    compute(&ticket, loader, seen, read_at).await
 }
 
-impl<E: fmt::Display> fmt::Display for LoadError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Loader(error) => write!(f, "the loader failed: {error}"),
-            Self::Cache(error) => error.fmt(f),
-        }
-    }
-}
-
-impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Loader(error) => Some(&**error),
-            Self::Cache(error) => Some(error),
-        }
-    }
-}
-
-/// The same with the type of the loader's error forgotten: how it travels in a flight that callers of several types share.
-#[derive(Clone)]
-pub(crate) enum Failure {
-    Loader { error: Arc<dyn Any + Send + Sync>, text: Arc<str> },
-    Cache(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Cache(error)
-    }
-}
-
-impl Failure {
-    pub(crate) fn of_loader<E: fmt::Display + Send + Sync + 'static>(error: E) -> Self {
-        let text = error.to_string().into();
-        Self::Loader { error: Arc::new(error), text }
-    }
-
-    /// As a caller wants it whose loader cannot fail.
-    pub(crate) fn into_error(self) -> Error {
-        match self {
-            Self::Cache(error) => error,
-            Self::Loader { text, .. } => {
-                Error::new(ErrorKind::Loader, "cache", "load").with_detail(text.to_string())
+/// Loads anew though something usable is there: the truth is asked what it holds, so that the fill can be guarded by it.
+async fn refresh_flight<K, V>(ticket: Ticket<K, V>, loader: Loader<V>) -> Outcome<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    let mut read_at = inner.clock().wall();
+    let mut seen = None;
+    if let Some(below) = &inner.below {
+        if let Ok(found) = below.tier.read_one(&below.path(&ticket.key)?, Intent::Confirm).await {
+            (seen, read_at) = (found.seen, found.read_at);
+            if let Some(version) = found.entry.version() {
+                inner.context.versions.saw(version);
+            }
+            let fresh =
+                found.usable(read_at).is_some_and(|record| record.freshness(read_at) == Freshness::Fresh);
+            if fresh {
+                if let Taken::Usable(detailed) = take_in(&ticket, below, found) {
+                    return Ok(detailed);
+                }
             }
         }
     }
+    compute(&ticket, loader, seen, read_at).await
+}
 
-    /// As a caller wants it whose loader fails with an `E`.
-    pub(crate) fn into_load_error<E: Send + Sync + 'static>(self) -> LoadError<E> {
-        match self {
-            Self::Loader { error, text } => match error.downcast::<E>() {
-                Ok(error) => LoadError::Loader(error),
-                Err(error) => LoadError::Cache(Self::Loader { error, text }.into_error()),
-            },
-            Self::Cache(error) => LoadError::Cache(error),
+/// Runs the loader, and fills with what it brings.
+async fn compute<K, V>(
+    ticket: &Ticket<K, V>,
+    loader: Loader<V>,
+    seen: Option<Seen>,
+    read_at: Timestamp,
+) -> Outcome<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    schedule_point();
+    // Drawn before the load: the value is as old as that.
+    let version = if inner.below.is_some() { inner.context.versions.draw() } else { Version::ZERO };
+    let begun = inner.clock().now();
+    let value = loader().await?;
+    schedule_point();
+    let load_cost = inner.clock().now().since(begun);
+    fill(ticket, &value, Filling { version, seen, read_at, load_cost }).await;
+    Ok(Detailed { value, freshness: Freshness::Fresh, source: Source::Loader })
+}
+
+/// What a fill has to know of the load that it ends.
+struct Filling {
+    version: Version,
+    /// What the truth showed before; `None` if it could not be asked.
+    seen: Option<Seen>,
+    read_at: Timestamp,
+    load_cost: Duration,
+}
+
+/// A loaded value goes to the truth, and only if that took it, to memory. A truth that is down leaves it in memory for a short time.
+async fn fill<K, V>(ticket: &Ticket<K, V>, value: &V, filling: Filling)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    let now = inner.clock().wall();
+    let admit = |deadlines, recheck| {
+        let entry = Resident::admitted(value.clone(), deadlines, now, filling.version, inner.clock());
+        ticket.admit(entry.rechecked(filling.read_at, recheck, inner.clock()));
+    };
+    let Some(below) = &inner.below else { return admit(inner.lifetimes.deadlines(Ttl::Default, now), None) };
+    let deadlines = inner.lifetimes.deadlines(Ttl::Default, now);
+    let degraded = || admit(inner.lifetimes.degraded(Ttl::Default, now), below.recheck);
+    let Some(seen) = filling.seen else { return degraded() };
+    // A value that has no encoding is still an answer, and still worth keeping for a moment.
+    let (Ok(path), Ok(record)) =
+        (below.path(&ticket.key), below.record(value, deadlines, filling.version, now))
+    else {
+        return degraded();
+    };
+    let record = Record { confirmed_at: filling.read_at, load_cost: filling.load_cost, ..record };
+    match below.tier.write_one(&Write::fill(path, &record, seen, filling.read_at)).await {
+        Ok(Wrote::Done) => {
+            schedule_point();
+            admit(deadlines, below.recheck);
         }
+        // Somebody wrote meanwhile: who waited gets the value once, and it is kept nowhere (O3).
+        Ok(Wrote::Older(_) | Wrote::Changed | Wrote::TooLate) => {
+            if !is_on(Rule::O3) {
+                admit(deadlines, below.recheck);
+            }
+        }
+        Err(_) => degraded(),
     }
+}
+
+pub(crate) fn async_loader<V, F, L>(load: F) -> Loader<V>
+where
+    F: FnOnce() -> L + Send + 'static,
+    L: Future<Output = V> + Send + 'static,
+{
+    Box::new(|| Box::pin(async { Ok(load().await) }))
+}
+
+pub(crate) fn blocking_loader<V: Send + 'static, F>(load: F) -> Loader<V>
+where
+    F: FnOnce() -> V + Send + 'static,
+{
+    Box::new(|| Box::pin(async { Ok(load()) }))
+}
+
+pub(crate) fn fallible_loader<V, F, L, E>(load: F) -> Loader<V>
+where
+    F: FnOnce() -> L + Send + 'static,
+    L: Future<Output = Result<V, E>> + Send + 'static,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    Box::new(|| Box::pin(async { load().await.map_err(Failure::of_loader) }))
+}
+
+pub(crate) fn fallible_blocking_loader<V: Send + 'static, F, E>(load: F) -> Loader<V>
+where
+    F: FnOnce() -> Result<V, E> + Send + 'static,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    Box::new(|| Box::pin(async { load().map_err(Failure::of_loader) }))
 }

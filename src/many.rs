@@ -5,9 +5,11 @@ use std::hash::Hash;
 use nanotier_engine::Equivalent;
 use nanotier_tier::{Intent, Path, Record, Result, Tier, Version};
 
-use crate::cache::{Cache, Inner, Ticket, take_in_batch};
+use crate::cache::{Cache, Inner};
+use crate::look::take_in_batch;
 use crate::lookup::{Detailed, Lookup};
 use crate::owned::OwnedFrom;
+use crate::ticket::Ticket;
 use crate::ttl::Ttl;
 
 impl<K, V> Cache<K, V>

@@ -16,11 +16,12 @@ use nanotier_tier::{
 };
 
 use crate::below::Below;
-use crate::cache::{Cache, Inner, Ticket};
+use crate::cache::{Cache, Inner};
 use crate::expiry::Resident;
 use crate::finish::{Attended, Finish};
 use crate::lookup::{Detailed, Lookup};
 use crate::owned::OwnedFrom;
+use crate::ticket::Ticket;
 use crate::ttl::{TimeLeft, Ttl};
 
 /// How often a refused write goes again before it is [`ErrorKind::Contended`].

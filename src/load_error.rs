@@ -1,0 +1,99 @@
+//! What a load can end with.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use nanotier_tier::{Error, ErrorKind};
+
+/// Why a value could not be loaded: the loader's own error, or the cache's.
+pub enum LoadError<E> {
+    /// The loader said no. Shared by all who waited for it.
+    Loader(Arc<E>),
+    /// The load did not get as far as an answer of the loader; or the loader failed for a caller whose error is of another
+    /// type than this one's ([`ErrorKind::Loader`], with its text).
+    Cache(Error),
+}
+
+impl<E> From<Error> for LoadError<E> {
+    fn from(error: Error) -> Self {
+        Self::Cache(error)
+    }
+}
+
+impl<E> Clone for LoadError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Loader(error) => Self::Loader(error.clone()),
+            Self::Cache(error) => Self::Cache(error.clone()),
+        }
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loader(error) => f.debug_tuple("Loader").field(error).finish(),
+            Self::Cache(error) => f.debug_tuple("Cache").field(error).finish(),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loader(error) => write!(f, "the loader failed: {error}"),
+            Self::Cache(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Loader(error) => Some(&**error),
+            Self::Cache(error) => Some(error),
+        }
+    }
+}
+
+/// The same with the type of the loader's error forgotten: how it travels in a flight that callers of several types share.
+#[derive(Clone)]
+pub(crate) enum Failure {
+    Loader { error: Arc<dyn Any + Send + Sync>, text: Arc<str> },
+    Cache(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Cache(error)
+    }
+}
+
+impl Failure {
+    pub(crate) fn of_loader<E: fmt::Display + Send + Sync + 'static>(error: E) -> Self {
+        let text = error.to_string().into();
+        Self::Loader { error: Arc::new(error), text }
+    }
+
+    /// As a caller wants it whose loader cannot fail.
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Cache(error) => error,
+            Self::Loader { text, .. } => {
+                Error::new(ErrorKind::Loader, "cache", "load").with_detail(text.to_string())
+            }
+        }
+    }
+
+    /// As a caller wants it whose loader fails with an `E`.
+    pub(crate) fn into_load_error<E: Send + Sync + 'static>(self) -> LoadError<E> {
+        match self {
+            Self::Loader { error, text } => match error.downcast::<E>() {
+                Ok(error) => LoadError::Loader(error),
+                Err(error) => LoadError::Cache(Self::Loader { error, text }.into_error()),
+            },
+            Self::Cache(error) => LoadError::Cache(error),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The order of steps of a miss: tiers near to far, decode, memory, then the nearer tiers.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use nanotier_tier::rules::{Rule, is_on};
+use nanotier_tier::sync::schedule_point;
+use nanotier_tier::{
+    Error, Event, Found, Freshness, Guard, Intent, Path, Record, Seen, Tier, Timestamp, Write,
+};
+
+use crate::below::Below;
+use crate::cache::Inner;
+use crate::expiry::{Resident, State};
+use crate::flight::{self, Flight, Orphan, Outcome};
+use crate::load_error::Failure;
+use crate::lookup::{Detailed, Source};
+use crate::ticket::Ticket;
+
+impl<K, V> Inner<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Looks below memory, together with whoever else looks for the same key.
+    pub(crate) async fn look(self: Arc<Self>, key: K) -> Outcome<Option<V>> {
+        loop {
+            let flight = self.inflight.look(&key, || {
+                let id = flight::next_id();
+                let ticket = Ticket::of_flight(&self, &key, id);
+                Flight::new(id, Orphan::IsDropped, Box::pin(look_flight(ticket)))
+            });
+            schedule_point();
+            match flight.join(&self.context) {
+                Some(waiter) => return waiter.await,
+                None => self.inflight.forget_look(&key, flight.id()),
+            }
+        }
+    }
+
+    /// Starts a look that nobody waits for, unless one is under way.
+    pub(crate) fn look_behind(self: &Arc<Self>, key: K) {
+        if self.inflight.is_looking(&key) {
+            return;
+        }
+        let inner = self.clone();
+        // Nobody waits; a tier that fails has told the observer.
+        self.context.spawn(Box::pin(async move { drop(inner.look(key).await) }));
+    }
+
+    /// What memory still has that is better than an error: usable, though the truth could not confirm it.
+    pub(crate) fn fallback(&self, key: &K) -> Option<Detailed<V>> {
+        let now = self.clock().now();
+        let value = self
+            .memory
+            .read(key, |entry| (entry.state(now) != State::Gone).then(|| entry.value.clone()))??;
+        Some(Detailed { value, freshness: Freshness::Stale, source: Source::Memory })
+    }
+
+    /// Removes an unreadable record, if it is still the one that was read.
+    async fn bury(&self, below: &Below<K, V>, path: &Path<'_>, seen: Option<Seen>, read_at: Timestamp) {
+        let Some(seen) = seen else { return };
+        let version = self.context.versions.draw();
+        let guard = Guard::Unchanged(seen);
+        let write = Write { guard, ..Write::remove(path.borrowed(), version, read_at) };
+        // Whatever it answers: the reader has a miss, and the next one tries again.
+        let _ = below.tier.write_one(&write).await;
+    }
+}
+
+/// What a look below memory came to.
+pub(crate) enum Looked<V> {
+    Usable(Detailed<V>),
+    Nothing { seen: Option<Seen>, read_at: Timestamp },
+    Failed(Error),
+}
+
+async fn look_flight<K, V>(ticket: Ticket<K, V>) -> Outcome<Option<V>>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    match look_below(&ticket, Intent::Look).await {
+        Looked::Usable(detailed) => Ok(detailed.map(Some)),
+        Looked::Nothing { .. } => Ok(Detailed::nowhere(None)),
+        Looked::Failed(error) => match ticket.inner.fallback(&ticket.key) {
+            Some(detailed) => Ok(detailed.map(Some)),
+            None => Err(Failure::Cache(error)),
+        },
+    }
+}
+
+/// Asks the tiers, admits what they have to memory, and has it promoted.
+pub(crate) async fn look_below<K, V>(ticket: &Ticket<K, V>, intent: Intent) -> Looked<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    let read_at = inner.clock().wall();
+    let Some(below) = &inner.below else { return Looked::Nothing { seen: None, read_at } };
+    let path = match below.path(&ticket.key) {
+        Ok(path) => path,
+        Err(error) => return Looked::Failed(error),
+    };
+    // Whatever memory holds that was written before this is outdated if the truth has nothing.
+    let asked_at = inner.context.versions.draw();
+    let mut intent = intent;
+    loop {
+        let found = match below.tier.read_one(&path, intent).await {
+            Ok(found) => found,
+            Err(error) => return Looked::Failed(error),
+        };
+        schedule_point();
+        let (seen, read_at) = (found.seen, found.read_at);
+        match take_in(ticket, below, found) {
+            Taken::Usable(detailed) => return Looked::Usable(detailed),
+            Taken::Nothing => {
+                if seen.is_some() && is_on(Rule::O8) {
+                    inner.memory.remove_if(&ticket.key, |entry| entry.version < asked_at);
+                }
+                return Looked::Nothing { seen, read_at };
+            }
+            Taken::Unreadable { in_truth: false } if intent != Intent::Confirm => intent = Intent::Confirm,
+            Taken::Unreadable { .. } => {
+                // Removed if unchanged, so that the next reader need not meet it. The loader, if there is one, sees what the burial left.
+                inner.bury(below, &path, seen, read_at).await;
+                intent = Intent::Confirm;
+                match below.tier.read_one(&path, intent).await {
+                    Ok(found) if found.usable(inner.clock().wall()).is_none() => {
+                        return Looked::Nothing { seen: found.seen, read_at: found.read_at };
+                    }
+                    Ok(_) => return Looked::Nothing { seen: None, read_at },
+                    Err(error) => return Looked::Failed(error),
+                }
+            }
+        }
+    }
+}
+
+/// What became of an answer of the tiers.
+pub(crate) enum Taken<V> {
+    Usable(Detailed<V>),
+    Nothing,
+    Unreadable { in_truth: bool },
+}
+
+/// Decodes what was found, admits it, then has it promoted: what does not decode goes nowhere.
+pub(crate) fn take_in<K, V>(ticket: &Ticket<K, V>, below: &Below<K, V>, found: Found) -> Taken<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    if let Some(version) = found.entry.version() {
+        inner.context.versions.saw(version);
+    }
+    let now = inner.clock().wall();
+    let Some(record) = found.usable(now) else { return Taken::Nothing };
+    if !is_on(Rule::DecodeBeforePromote) {
+        promote(ticket, &found);
+    }
+    let value = match below.decode(record) {
+        Ok(value) => value,
+        Err(_) => {
+            inner.context.tell(&Event::RecordUnreadable { tier: below.tier.name() });
+            return Taken::Unreadable { in_truth: below.is_truth(found.from) };
+        }
+    };
+    let trusted = found.trusted || !is_on(Rule::O7);
+    let freshness = if trusted { record.freshness(now) } else { Freshness::Stale };
+    let entry =
+        Resident::admitted(value.clone(), record.deadlines, record.written_at, record.version, inner.clock())
+            .rechecked(confirmed_at(&found, record), below.recheck, inner.clock());
+    // An untrusted copy is answered but not kept: the next reader asks again.
+    if trusted {
+        ticket.admit(entry);
+    }
+    if is_on(Rule::DecodeBeforePromote) {
+        promote(ticket, &found);
+    }
+    Taken::Usable(Detailed { value, freshness, source: Source::Tier(found.from) })
+}
+
+/// The same for one of a batch: what does not decode is a miss, left to the next single read to mend.
+pub(crate) fn take_in_batch<K, V>(ticket: &Ticket<K, V>, below: &Below<K, V>, found: Found) -> Option<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    match take_in(ticket, below, found) {
+        Taken::Usable(detailed) => Some(detailed.value),
+        Taken::Nothing | Taken::Unreadable { .. } => None,
+    }
+}
+
+/// Since when a record counts as confirmed: just now, if the truth itself answered.
+fn confirmed_at(found: &Found, record: &Record) -> Timestamp {
+    if found.seen.is_some() { found.read_at } else { record.confirmed_at }
+}
+
+/// Copies a record found further out into the nearer tiers, off the reader's path.
+fn promote<K, V>(ticket: &Ticket<K, V>, found: &Found)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    if found.from.0 == 0 {
+        return;
+    }
+    let (inner, key, found) = (ticket.inner.clone(), ticket.key.clone(), found.clone());
+    ticket.inner.context.spawn(Box::pin(async move {
+        let Some(below) = &inner.below else { return };
+        if let Ok(path) = below.path(&key) {
+            // A copy that failed costs a slower next read, nothing else.
+            let _ = below.tier.promote(&path, &found).await;
+        }
+    }));
+}

@@ -1,0 +1,50 @@
+//! The right to bring something into memory, and the duty to say when it is over.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::cache::Inner;
+use crate::expiry::Resident;
+
+/// A flight's right to admit what it brings, and its duty to leave.
+pub(crate) struct Ticket<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(crate) inner: Arc<Inner<K, V>>,
+    pub(crate) key: K,
+    /// The flight; `None` for a writer.
+    pub(crate) flight: Option<u64>,
+}
+
+impl<K, V> Drop for Ticket<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        self.inner.inflight.leave(&self.key, self.flight);
+    }
+}
+
+impl<K, V> Ticket<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// The ticket of a flight. The flight's start has counted it already.
+    pub(crate) fn of_flight(inner: &Arc<Inner<K, V>>, key: &K, flight: u64) -> Self {
+        Self { inner: inner.clone(), key: key.clone(), flight: Some(flight) }
+    }
+
+    /// Puts an entry into memory unless a newer write forbids it. The check and the insert are one step.
+    pub(crate) fn admit(&self, entry: Resident<V>) -> bool {
+        let (inner, version) = (&*self.inner, entry.version);
+        let admitted = inner.memory.insert_if(self.key.clone(), entry, |resident| {
+            let newest = resident.is_none_or(|resident| resident.version <= version);
+            newest && inner.inflight.admits(&self.key, self.flight, version)
+        });
+        admitted.is_some()
+    }
+}
