@@ -8,11 +8,14 @@ use nanotier_tier::{
     Record, Result, Scope, Tier, Timestamp, Version,
 };
 
+/// Turns a key into its bytes. Known only where `K` is a [`Key`](nanotier_tier::Key), kept where it need not be.
+pub(crate) type KeyBytesOf<K> = for<'k> fn(&'k K) -> KeyBytes<'k>;
+
 /// What lies below memory, and how to speak to it.
 pub(crate) struct Below<K, V> {
     pub(crate) tier: AnyTier,
     pub(crate) namespace: Namespace,
-    key_bytes: for<'k> fn(&'k K) -> KeyBytes<'k>,
+    key_bytes: KeyBytesOf<K>,
     codec: Arc<dyn Codec<V>>,
     fingerprint: Fingerprint,
     /// How long memory is believed where others may write the truth; `None` where nobody else can.
@@ -23,7 +26,7 @@ impl<K, V: 'static> Below<K, V> {
     pub(crate) fn new(
         tier: AnyTier,
         namespace: Namespace,
-        key_bytes: for<'k> fn(&'k K) -> KeyBytes<'k>,
+        key_bytes: KeyBytesOf<K>,
         codec: Arc<dyn Codec<V>>,
         recheck: Duration,
     ) -> Self {

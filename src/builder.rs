@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use nanotier_engine::{Engine, Options, Policy};
 use nanotier_tier::{
-    AnyTier, Clock, Codec, Context, Error, ErrorKind, Key, KeyBytes, Namespace, Observer, Result, Spawn, Tier,
+    AnyTier, Clock, Codec, Context, Error, ErrorKind, Key, Namespace, Observer, Result, Spawn, Tier,
 };
 
-use crate::below::Below;
+use crate::below::{Below, KeyBytesOf};
 use crate::cache::{Cache, Inner};
 use crate::expiry::Expiry;
 use crate::inflight::InFlight;
@@ -25,7 +25,7 @@ pub struct Builder<K, V> {
     lifetimes: Lifetimes,
     recheck: Duration,
     namespace: Option<String>,
-    tiers: Option<(AnyTier, for<'k> fn(&'k K) -> KeyBytes<'k>)>,
+    tiers: Option<(AnyTier, KeyBytesOf<K>)>,
     codec: Option<Arc<dyn Codec<V>>>,
     clock: Option<Clock>,
     spawner: Option<Arc<dyn Spawn>>,

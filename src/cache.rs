@@ -60,7 +60,6 @@ where
     }
 
     /// Everything that can be chosen.
-    #[must_use]
     pub fn builder() -> Builder<K, V> {
         Builder::new()
     }
@@ -241,7 +240,7 @@ where
     {
         let (inner, key_owned) = (self.0.clone(), K::owned_from(key));
         if let Some((value, freshness)) = self.resident(key) {
-            self.0.load_behind(key_owned, loader);
+            self.0.load_behind(&key_owned, loader);
             return Lookup::ready(Detailed { value, freshness, source: Source::Memory });
         }
         Lookup::below(async move { inner.load(key_owned, loader).await.map_err(tell) })

@@ -214,3 +214,33 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
         self.slots.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Cache;
+    use nanotier_tier::{Inline, Json, MemoryStore};
+
+    #[test]
+    fn nothing_stays_in_flight_when_all_is_done() {
+        let over_a_tier = Cache::<u32, u32>::builder()
+            .namespace("test")
+            .tiers(Inline(MemoryStore::new()))
+            .codec(Json::default())
+            .build()
+            .unwrap();
+        for cache in [Cache::<u32, u32>::new(10), over_a_tier] {
+            cache.insert(1, 1).wait().unwrap();
+            cache.get(&2).wait().unwrap();
+            cache.get_with(&2, async || 2).wait().unwrap();
+            cache.get_with_blocking(&3, || panic!("planted")).wait().unwrap_err();
+            cache.get_many([&1, &9]).wait().unwrap();
+            cache.touch(&1, crate::Ttl::Forever).wait().unwrap();
+            cache.take(&1).wait().unwrap();
+            cache.remove(&2).wait().unwrap();
+            cache.clear().wait().unwrap();
+            drop(cache.get(&4));
+            drop(cache.get_with(&4, async || 4));
+            assert_eq!(cache.0.inflight.len(), 0, "{cache:?}");
+        }
+    }
+}

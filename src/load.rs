@@ -50,21 +50,21 @@ where
     }
 
     /// Starts a load that nobody waits for, unless one is under way.
-    pub(crate) fn load_behind(self: &Arc<Self>, key: K, loader: Loader<V>) {
-        if self.inflight.is_loading(&key) {
+    pub(crate) fn load_behind(self: &Arc<Self>, key: &K, loader: Loader<V>) {
+        if self.inflight.is_loading(key) {
             return;
         }
-        let flight = self.load_flight(&key, loader);
+        let flight = self.load_flight(key, loader);
         if let Some(waiter) = flight.join(&self.context) {
             waiter.spawn();
         }
     }
 
     /// A load after a stale record was found below: it goes past the look, since the truth is asked by its own read.
-    fn refresh_behind(self: &Arc<Self>, key: K, loader: Loader<V>) {
-        let flight = self.inflight.load(&key, || {
+    fn refresh_behind(self: &Arc<Self>, key: &K, loader: Loader<V>) {
+        let flight = self.inflight.load(key, || {
             let id = flight::next_id();
-            let ticket = Ticket::of_flight(&self, &key, id);
+            let ticket = Ticket::of_flight(self, key, id);
             Flight::new(id, Orphan::GoesOn, Box::pin(refresh_flight(ticket, loader)))
         });
         if let Some(waiter) = flight.join(&self.context) {
@@ -86,7 +86,7 @@ where
                 let (inner, key) = (inner.clone(), ticket.key.clone());
                 // This flight ends with the stale value; the next one brings the new.
                 drop(ticket);
-                inner.refresh_behind(key, loader);
+                inner.refresh_behind(&key, loader);
             }
             return Ok(detailed);
         }
@@ -117,7 +117,7 @@ where
             let fresh =
                 found.usable(read_at).is_some_and(|record| record.freshness(read_at) == Freshness::Fresh);
             if fresh {
-                if let Taken::Usable(detailed) = take_in(&ticket, below, found) {
+                if let Taken::Usable(detailed) = take_in(&ticket, below, &found) {
                     return Ok(detailed);
                 }
             }

@@ -113,7 +113,7 @@ where
         };
         schedule_point();
         let (seen, read_at) = (found.seen, found.read_at);
-        match take_in(ticket, below, found) {
+        match take_in(ticket, below, &found) {
             Taken::Usable(detailed) => return Looked::Usable(detailed),
             Taken::Nothing => {
                 if seen.is_some() && is_on(Rule::O8) {
@@ -146,7 +146,7 @@ pub(crate) enum Taken<V> {
 }
 
 /// Decodes what was found, admits it, then has it promoted: what does not decode goes nowhere.
-pub(crate) fn take_in<K, V>(ticket: &Ticket<K, V>, below: &Below<K, V>, found: Found) -> Taken<V>
+pub(crate) fn take_in<K, V>(ticket: &Ticket<K, V>, below: &Below<K, V>, found: &Found) -> Taken<V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -158,32 +158,29 @@ where
     let now = inner.clock().wall();
     let Some(record) = found.usable(now) else { return Taken::Nothing };
     if !is_on(Rule::DecodeBeforePromote) {
-        promote(ticket, &found);
+        promote(ticket, found);
     }
-    let value = match below.decode(record) {
-        Ok(value) => value,
-        Err(_) => {
-            inner.context.tell(&Event::RecordUnreadable { tier: below.tier.name() });
-            return Taken::Unreadable { in_truth: below.is_truth(found.from) };
-        }
+    let Ok(value) = below.decode(record) else {
+        inner.context.tell(&Event::RecordUnreadable { tier: below.tier.name() });
+        return Taken::Unreadable { in_truth: below.is_truth(found.from) };
     };
     let trusted = found.trusted || !is_on(Rule::O7);
     let freshness = if trusted { record.freshness(now) } else { Freshness::Stale };
     let entry =
         Resident::admitted(value.clone(), record.deadlines, record.written_at, record.version, inner.clock())
-            .rechecked(confirmed_at(&found, record), below.recheck, inner.clock());
+            .rechecked(confirmed_at(found, record), below.recheck, inner.clock());
     // An untrusted copy is answered but not kept: the next reader asks again.
     if trusted {
         ticket.admit(entry);
     }
     if is_on(Rule::DecodeBeforePromote) {
-        promote(ticket, &found);
+        promote(ticket, found);
     }
     Taken::Usable(Detailed { value, freshness, source: Source::Tier(found.from) })
 }
 
 /// The same for one of a batch: what does not decode is a miss, left to the next single read to mend.
-pub(crate) fn take_in_batch<K, V>(ticket: &Ticket<K, V>, below: &Below<K, V>, found: Found) -> Option<V>
+pub(crate) fn take_in_batch<K, V>(ticket: &Ticket<K, V>, below: &Below<K, V>, found: &Found) -> Option<V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,

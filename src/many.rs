@@ -107,7 +107,7 @@ where
         self.write_many(items.collect())
     }
 
-    fn write_many(&self, items: Vec<Result<(K, Option<(V, Record)>)>>) -> Lookup<'_, Vec<Result<()>>> {
+    fn write_many(&self, items: Vec<Result<Item<K, V>>>) -> Lookup<'_, Vec<Result<()>>> {
         let mut results: Vec<Result<()>> = Vec::with_capacity(items.len());
         let (mut indices, mut begun) = (Vec::new(), Vec::new());
         for (index, item) in items.into_iter().enumerate() {
@@ -128,6 +128,9 @@ where
         })
     }
 }
+
+/// A key, and what is to be stored under it; nothing removes it.
+type Item<K, V> = (K, Option<(V, Record)>);
 
 impl<K, V> Inner<K, V>
 where
@@ -161,7 +164,7 @@ where
         };
         for (index, found) in asked.into_iter().zip(found) {
             values[index] = match found {
-                Ok(found) => Ok(take_in_batch(&tickets[index], below, found)),
+                Ok(found) => Ok(take_in_batch(&tickets[index], below, &found)),
                 Err(error) => match self.fallback(&tickets[index].key) {
                     Some(stale) => Ok(Some(stale.value)),
                     None => Err(error),

@@ -94,13 +94,12 @@ where
 
     fn begin_one(&self, key: K, value: Option<(V, Record)>) -> Lookup<'_, ()> {
         let begun = self.0.begin(key, value);
-        let lookup = self.finish(|attended| async move {
+        self.finish(|attended| async move {
             match begun.inner().settle_all(vec![begun], &attended).await.pop() {
                 Some(result) => result.map(Detailed::nowhere),
                 None => Ok(Detailed::nowhere(())),
             }
-        });
-        lookup
+        })
     }
 
     /// A lookup of work that is finished even if the lookup is dropped.
@@ -258,7 +257,18 @@ where
         if let Some((_, record)) = &mut self.value {
             record.version = self.version;
         }
-        inner.inflight.raise(&self.writer.0.key, self.version);
+        self.let_go(self.version);
+    }
+
+    /// The floor rises above what has outdone this write so far. That may be in memory by now, if it was a write of this
+    /// process that settled in between: memory lets go once more.
+    fn let_go(&self, version: Version) {
+        let Ticket { inner, key, .. } = &self.writer.0;
+        inner.inflight.raise(key, version);
+        schedule_point();
+        if is_on(Rule::O6) {
+            inner.memory.remove(key);
+        }
     }
 
     fn write<'a>(&'a self, below: &'a Below<K, V>) -> Result<Write<'a>> {
@@ -286,7 +296,14 @@ where
         let below = inner.below()?;
         let path = below.path(&self.writer.0.key)?;
         let update = Update { path, change: Change::Take, version: self.version, as_of: self.as_of };
-        match below.tier.update(&update).await? {
+        let updated = below.tier.update(&update).await;
+        // The truth lifts a take above what it holds; if its answer was lost, nobody knows how far.
+        match &updated {
+            Ok(Updated::Taken(Some(record))) => self.let_go(record.version.next().max(self.version)),
+            Err(_) => self.let_go(inner.context.versions.draw()),
+            Ok(_) => {}
+        }
+        match updated? {
             Updated::Taken(Some(record)) => {
                 inner.context.versions.saw(record.version);
                 below.decode(&record).map(Some)

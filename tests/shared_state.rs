@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nanotier::tier::waiting::block_on;
 use nanotier::tier::{
-    Change, Deadlines, Encoded, Expect, Fingerprint, HybridClock, Namespace, Path, Record, Renewal, Update, Updated,
+    Change, Deadlines, Encoded, Expect, Fingerprint, HybridClock, Namespace, Path, Record, Renewal, Update,
+    Updated,
 };
 use nanotier::{AnyTier, Bytes, Clock, Hands, Inline, MemoryStore, Result, Tier};
 
@@ -21,7 +22,12 @@ struct Client {
 impl Client {
     fn new(tier: &AnyTier, clock: &Clock, writer: u64) -> Self {
         let locks = Namespace::new("app").unwrap().beside("lock");
-        Self { tier: tier.clone(), clock: clock.clone(), versions: HybridClock::new(clock.clone(), writer), locks }
+        Self {
+            tier: tier.clone(),
+            clock: clock.clone(),
+            versions: HybridClock::new(clock.clone(), writer),
+            locks,
+        }
     }
 
     fn update(&self, key: &[u8], change: Change) -> Result<Updated> {
@@ -140,7 +146,9 @@ fn counters_lose_nothing_also_right_after_expiry() {
                 for writer in 1..=4 {
                     scope.spawn(move || {
                         let client = Client::new(tier, clock, writer);
-                        (0..25).for_each(|_| assert!(client.count(b"n", 1, Renewal::Fixed(Some(TTL))).unwrap() > 0));
+                        (0..25).for_each(|_| {
+                            assert!(client.count(b"n", 1, Renewal::Fixed(Some(TTL))).unwrap() > 0)
+                        });
                     });
                 }
             });

@@ -12,7 +12,7 @@ use nanotier::tier::{
 
 /// A memory tier whose calls are counted, can be made to fail, and are pending once each: an await point on either side.
 #[derive(Clone)]
-pub struct Watched(Arc<Inner>);
+pub(crate) struct Watched(Arc<Inner>);
 
 struct Inner {
     store: MemoryStore,
@@ -24,11 +24,11 @@ struct Inner {
 }
 
 impl Watched {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::shared_by(Scope::Process)
     }
 
-    pub fn shared_by(scope: Scope) -> Self {
+    pub(crate) fn shared_by(scope: Scope) -> Self {
         Self(Arc::new(Inner {
             store: MemoryStore::new(),
             scope,
@@ -40,24 +40,24 @@ impl Watched {
     }
 
     /// From now on every call fails, or none does.
-    pub fn set_down(&self, down: bool) {
+    pub(crate) fn set_down(&self, down: bool) {
         self.0.down.store(down, Relaxed);
     }
 
-    pub fn reads(&self) -> usize {
+    pub(crate) fn reads(&self) -> usize {
         self.0.reads.load(Relaxed)
     }
 
-    pub fn paths_read(&self) -> usize {
+    pub(crate) fn paths_read(&self) -> usize {
         self.0.paths_read.load(Relaxed)
     }
 
-    pub fn writes(&self) -> usize {
+    pub(crate) fn writes(&self) -> usize {
         self.0.writes.load(Relaxed)
     }
 
     /// The store behind, to look at directly.
-    pub fn store(&self) -> &MemoryStore {
+    pub(crate) fn store(&self) -> &MemoryStore {
         &self.0.store
     }
 
@@ -72,7 +72,7 @@ impl Watched {
     }
 }
 
-pub async fn pending_once() {
+pub(crate) async fn pending_once() {
     let mut was_pending = false;
     std::future::poll_fn(|context| {
         if std::mem::replace(&mut was_pending, true) {
