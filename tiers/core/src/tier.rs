@@ -55,8 +55,9 @@ pub trait Tier: Send + Sync + 'static {
         Ok(self.capabilities().scope)
     }
 
-    /// Since when it may be believed: copies it holds that were confirmed earlier may have missed a write. For a tier that was not
-    /// closed properly, the moment it was opened; [`Timestamp::ZERO`] else.
+    /// Since when it may be believed: copies that were confirmed earlier may have missed a write. For a tier that survives its
+    /// process, the moment of the last opening that did not follow a proper close, kept across later restarts;
+    /// [`Timestamp::ZERO`] where nothing can have been missed.
     fn believed_since(&self) -> Timestamp {
         Timestamp::ZERO
     }

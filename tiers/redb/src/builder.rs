@@ -166,13 +166,21 @@ impl Builder {
             }
         }
         if config.horizon.is_zero() {
-            return Err(refused("without a horizon no delete would be safe from a late write: 10 minutes are usual"));
+            return Err(refused(
+                "without a horizon no delete would be safe from a late write: 10 minutes are usual",
+            ));
         }
         if config.sweep_interval < Self::SWEEP_INTERVAL_MIN {
-            return Err(refused(format!("the interval of sweeps is at least {:?}", Self::SWEEP_INTERVAL_MIN)));
+            return Err(refused(format!(
+                "the interval of sweeps is at least {:?}",
+                Self::SWEEP_INTERVAL_MIN
+            )));
         }
         if config.cache_size < Self::CACHE_SIZE_MIN {
-            return Err(refused(format!("redb needs {} bytes to cache pages in, or more", Self::CACHE_SIZE_MIN)));
+            return Err(refused(format!(
+                "redb needs {} bytes to cache pages in, or more",
+                Self::CACHE_SIZE_MIN
+            )));
         }
         if value_len_max == 0 || value_len_max > Self::VALUE_LEN_LIMIT {
             return Err(refused(format!("the largest value has 1 to {} bytes", Self::VALUE_LEN_LIMIT)));

@@ -1,9 +1,9 @@
 //! What redb writes to: a file, and in unit tests one that fails when told to.
 
-#[cfg(not(test))]
-pub(crate) use redb::backends::FileBackend as Disk;
 #[cfg(test)]
 pub(crate) use failing::Disk;
+#[cfg(not(test))]
+pub(crate) use redb::backends::FileBackend as Disk;
 
 #[cfg(test)]
 pub(crate) mod failing {

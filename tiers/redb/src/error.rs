@@ -68,7 +68,8 @@ fn of_io(source: &io::Error) -> (ErrorKind, &'static str) {
 
 /// A panic of redb: it trusts files that were closed properly and can stumble over one that was changed since.
 pub(crate) fn panicked(operation: &'static str, panic: &(dyn Any + Send)) -> Error {
-    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let said =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     error(ErrorKind::Corrupt, operation)
         .with_detail(format!("redb panicked, as it does on damage: {}", said.unwrap_or("without a word")))
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use nanotier_tier::{
-    Clock, Context, Encoded, ErrorKind, Fingerprint, Intent, Namespace, Path, Record, Result, Store, Timestamp, Version,
-    Write, Wrote,
+    Clock, Context, Encoded, ErrorKind, Fingerprint, Intent, Namespace, Path, Record, Result, Store,
+    Timestamp, Version, Write, Wrote,
 };
 
 use crate::disk::failing::{Failure, fail_after, mend};
@@ -37,7 +37,8 @@ impl Place {
     }
 
     fn value(&self, store: &RedbStore) -> u64 {
-        let found = store.read(&[Path::new(&self.space, &b"k"[..])], Intent::Look).unwrap().remove(0).unwrap();
+        let found =
+            store.read(&[Path::new(&self.space, &b"k"[..])], Intent::Look).unwrap().remove(0).unwrap();
         let record = found.entry.record().unwrap();
         std::str::from_utf8(&record.value.bytes).unwrap().parse().unwrap()
     }
@@ -149,7 +150,8 @@ fn while_the_disk_stays_broken_every_call_says_why_and_none_of_them_hangs() {
 
 #[test]
 fn an_error_of_the_disk_at_any_point_of_opening_is_an_error_and_harms_nothing() {
-    for durability in [Durability::Sync, Durability::Async { loss_window: std::time::Duration::from_secs(1) }] {
+    for durability in [Durability::Sync, Durability::Async { loss_window: std::time::Duration::from_secs(1) }]
+    {
         let place = Place::new();
         let store = place.open(durability).unwrap();
         assert_eq!(place.put(&store, 1).unwrap(), Wrote::Done);

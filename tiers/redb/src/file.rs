@@ -11,13 +11,13 @@ use redb::{Database, ReadableTable, TableHandle};
 use crate::builder::{Config, OnDamage};
 use crate::disk::Disk;
 use crate::error::{error, io_while_doing, panicked, while_doing};
-use crate::rows::{CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, RECORDS};
+use crate::rows::{BELIEVED_SINCE, CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, RECORDS};
 
 /// An open file.
 pub(crate) struct Opened {
     pub(crate) database: Database,
-    /// True if nothing can have been missed: it was closed properly, or is new.
-    pub(crate) in_order: bool,
+    /// Since when it is believed, in milliseconds: 0 if it has never been left in disorder. `None`: from now on.
+    pub(crate) believed_since: Option<u64>,
 }
 
 /// Opens the file, creates it where there is none, and starts cold where that is wanted.
@@ -25,7 +25,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened> {
     match open_as_it_is(config) {
         Err(error) if error.kind() == ErrorKind::Corrupt && config.on_damage == OnDamage::StartCold => {
             move_aside(&config.path)?;
-            Ok(Opened { in_order: false, ..open_as_it_is(config)? })
+            Ok(Opened { believed_since: None, ..open_as_it_is(config)? })
         }
         opened => opened,
     }
@@ -38,20 +38,21 @@ fn open_as_it_is(config: &Config) -> Result<Opened> {
         if !is_new {
             restart_unfinished_creation(&config.path)?;
         }
-        let file = OpenOptions::new().read(true).write(true).open(&config.path).map_err(io_while_doing("open"))?;
+        let file =
+            OpenOptions::new().read(true).write(true).open(&config.path).map_err(io_while_doing("open"))?;
         let database = Database::builder()
             .set_cache_size(config.cache_size)
             .set_check_integrity_on_open(config.check_on_open)
             .create_with_backend(Disk::new(file).map_err(while_doing("open"))?)
             .map_err(while_doing("open"))?;
-        let in_order = mark_open(&database)? || is_new;
-        Ok(Opened { database, in_order })
+        let believed_since = mark_open(&database)?.or(is_new.then_some(0));
+        Ok(Opened { database, believed_since })
     }))
     .unwrap_or_else(|panic| Err(panicked("open", &*panic)))
 }
 
-/// Marks the database as open and says whether it was closed properly, on disk before anything is acknowledged.
-fn mark_open(database: &Database) -> Result<bool> {
+/// Marks the database as open, on disk before anything is acknowledged. If it was closed properly, says since when it is believed.
+fn mark_open(database: &Database) -> Result<Option<u64>> {
     let transaction = database.begin_write().map_err(while_doing("open"))?;
     let tables = transaction.list_tables().map_err(while_doing("open"))?;
     let names: Vec<String> = tables.map(|table| table.name().to_owned()).collect();
@@ -59,27 +60,32 @@ fn mark_open(database: &Database) -> Result<bool> {
     if !is_empty && !names.iter().any(|name| name == META.name()) {
         return Err(error(ErrorKind::Config, "open").with_detail("this is another program's redb database"));
     }
-    let was_closed = {
+    let believed_since = {
         let mut meta = transaction.open_table(META).map_err(while_doing("open"))?;
         let layout = meta.get(LAYOUT).map_err(while_doing("open"))?.map(|layout| layout.value());
         match layout {
             None if is_empty => {}
             Some(LAYOUT_VERSION) => {}
-            None => return Err(error(ErrorKind::Corrupt, "open").with_detail("the layout's version is missing")),
+            None => {
+                return Err(error(ErrorKind::Corrupt, "open").with_detail("the layout's version is missing"));
+            }
             Some(other) => {
-                return Err(error(ErrorKind::Unsupported, "open")
-                    .with_detail(format!("the file has layout {other}, this version reads {LAYOUT_VERSION}")));
+                return Err(error(ErrorKind::Unsupported, "open").with_detail(format!(
+                    "the file has layout {other}, this version reads {LAYOUT_VERSION}"
+                )));
             }
         }
-        let was_closed = meta.get(CLOSED).map_err(while_doing("open"))?.is_some_and(|closed| closed.value() == 1);
+        let was_closed =
+            meta.get(CLOSED).map_err(while_doing("open"))?.is_some_and(|closed| closed.value() == 1);
         meta.insert(LAYOUT, LAYOUT_VERSION).map_err(while_doing("open"))?;
         meta.insert(CLOSED, 0).map_err(while_doing("open"))?;
         transaction.open_table(RECORDS).map_err(while_doing("open"))?;
         transaction.open_table(FLOORS).map_err(while_doing("open"))?;
-        was_closed
+        let since = meta.get(BELIEVED_SINCE).map_err(while_doing("open"))?.map_or(0, |since| since.value());
+        was_closed.then_some(since)
     };
     transaction.commit().map_err(while_doing("open"))?;
-    Ok(was_closed)
+    Ok(believed_since)
 }
 
 /// Makes sure that there is a file, readable by its owner alone if it is new. True if it is new.
@@ -146,7 +152,8 @@ fn restart_unfinished_creation(path: &Path) -> Result<()> {
     };
     let mut first = [1; 1];
     // The lock: not while another process is laying it out.
-    if file.read(&mut first).map_err(io_while_doing("open"))? == 0 || first != [0] || file.try_lock().is_err() {
+    if file.read(&mut first).map_err(io_while_doing("open"))? == 0 || first != [0] || file.try_lock().is_err()
+    {
         return Ok(());
     }
     if is_unfinished(&mut file).map_err(io_while_doing("open"))? {
@@ -188,8 +195,9 @@ fn move_aside(path: &Path) -> Result<()> {
             Err(error) => return Err(io_while_doing("move the damaged file aside")(error)),
         }
     }
-    Err(error(ErrorKind::Storage, "open")
-        .with_detail(format!("{DAMAGED_MAX} damaged files were moved aside already: look at them and remove some")))
+    Err(error(ErrorKind::Storage, "open").with_detail(format!(
+        "{DAMAGED_MAX} damaged files were moved aside already: look at them and remove some"
+    )))
 }
 
 /// How many damaged files are kept. More than that is no accident, and would fill the disk.

@@ -6,6 +6,10 @@
 //! handed to nobody, and at any time at most one thread is between [`Group::submit`]'s decision to lead and its
 //! hand-over:
 //!
+//! Threads that write in a loop would fall into two groups that take turns, since those who were answered come back only when
+//! the next transaction has begun. So a leader that finds the queue empty gives those who were just answered a moment to come
+//! back, a part of what a commit takes. Who writes alone, or now and then, is expected by nobody and waits for nobody.
+//!
 //! - G1: `led` is true from the moment a thread decides to lead until no job is queued after its commit. Both change under the lock.
 //! - G2: a ticket in the queue belongs to a thread that waits for it. It leaves the queue exactly once: into a leader's group, or
 //!   to lead itself.
@@ -15,6 +19,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nanotier_tier::{Error, ErrorKind, Namespace, Result, Timestamp, Update, Updated, Version, Write, Wrote};
 use parking_lot::{Condvar, Mutex};
@@ -25,19 +30,29 @@ use crate::error::{error, panicked};
 const WAITING_MAX: usize = 4_096;
 /// The most jobs in one transaction.
 const GROUP_MAX: usize = 1_024;
+/// Those who were answered are waited for at most this part of what the commit took, counted from its end.
+const PATIENCE_PART: u32 = 4;
+/// And at most so long.
+const PATIENCE_MAX: Duration = Duration::from_millis(1);
 
 /// What is to be done in a transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum Job<'a> {
     Write(Cow<'a, [Write<'a>]>),
     Update(Cow<'a, Update<'a>>),
-    Clear { namespace: Cow<'a, Namespace>, version: Version, as_of: Timestamp },
+    Clear {
+        namespace: Cow<'a, Namespace>,
+        version: Version,
+        as_of: Timestamp,
+    },
     /// Removes those of these rows that may go.
     Sweep(Vec<Vec<u8>>),
     /// Brings to disk what was acknowledged before it was there.
     Flush,
-    /// The same, and the mark that the store was closed properly.
-    Close,
+    /// The same, and the mark that the store was closed properly, with since when it is believed.
+    Close {
+        believed_since: Timestamp,
+    },
 }
 
 /// What became of a job.
@@ -66,7 +81,7 @@ impl Job<'_> {
             }
             Job::Sweep(keys) => Job::Sweep(keys),
             Job::Flush => Job::Flush,
-            Job::Close => Job::Close,
+            Job::Close { believed_since } => Job::Close { believed_since },
         }
     }
 }
@@ -90,6 +105,10 @@ struct Queue {
     waiting: VecDeque<Arc<Ticket>>,
     led: bool,
     closed: bool,
+    /// How many may write together now: those who were answered last, and those who had queued up by then.
+    expected: usize,
+    /// Until when they are waited for. By the real clock: how long a disk takes is no affair of a cache's clock.
+    patient_until: Option<Instant>,
 }
 
 /// A job, and its owner's place to wait.
@@ -133,6 +152,8 @@ impl Ticket {
 pub(crate) struct Followers<'a> {
     group: &'a Group,
     taken: Vec<Arc<Ticket>>,
+    expected: usize,
+    patient_until: Option<Instant>,
 }
 
 impl Followers<'_> {
@@ -141,22 +162,34 @@ impl Followers<'_> {
         if self.taken.len() >= GROUP_MAX {
             return None;
         }
-        let ticket = self.group.queue.lock().waiting.pop_front()?;
-        self.taken.push(ticket.clone());
-        Some(ticket)
+        loop {
+            if let Some(ticket) = self.group.queue.lock().waiting.pop_front() {
+                self.taken.push(ticket.clone());
+                return Some(ticket);
+            }
+            // With the leader itself.
+            let is_complete = self.taken.len() + 1 >= self.expected;
+            if is_complete || self.patient_until.is_none_or(|until| Instant::now() >= until) {
+                return None;
+            }
+            std::thread::yield_now();
+        }
     }
 }
 
 impl Group {
     /// Does `job`, or has it done by whoever is leading.
     pub(crate) fn submit(&self, job: Job<'_>, committer: &impl Committer) -> Result<Answer> {
-        let closes = matches!(job, Job::Close);
+        let closes = matches!(job, Job::Close { .. });
         if self.begin_to_lead(closes)? {
             return self.lead(&job, committer);
         }
         // The copy for another thread is made outside the lock. It shares the values.
-        let ticket =
-            Arc::new(Ticket { job: job.into_owned(), call: Mutex::new(Call::NotYet), called: Condvar::new() });
+        let ticket = Arc::new(Ticket {
+            job: job.into_owned(),
+            call: Mutex::new(Call::NotYet),
+            called: Condvar::new(),
+        });
         {
             let mut queue = self.queue.lock();
             if queue.closed && !closes {
@@ -191,11 +224,16 @@ impl Group {
     }
 
     fn lead(&self, own: &Job<'_>, committer: &impl Committer) -> Result<Answer> {
-        let mut followers = Followers { group: self, taken: Vec::new() };
+        let began = Instant::now();
+        let mut followers = {
+            let queue = self.queue.lock();
+            let (expected, patient_until) = (queue.expected, queue.patient_until);
+            Followers { group: self, taken: Vec::new(), expected, patient_until }
+        };
         let committed = catch_unwind(AssertUnwindSafe(|| committer.commit(own, &mut followers)))
             .unwrap_or_else(|panic| Err(panicked("write", &*panic)));
         // First the next leader, so that the next transaction begins while this one's are being answered.
-        self.hand_over();
+        self.hand_over(followers.taken.len() + 1, began.elapsed());
         let mut answers = match committed {
             Ok(answers) => answers.into_iter(),
             Err(error) => {
@@ -210,9 +248,11 @@ impl Group {
         own
     }
 
-    fn hand_over(&self) {
+    fn hand_over(&self, answered: usize, took: Duration) {
         let next = {
             let mut queue = self.queue.lock();
+            queue.expected = answered + queue.waiting.len();
+            queue.patient_until = Some(Instant::now() + (took / PATIENCE_PART).min(PATIENCE_MAX));
             let next = queue.waiting.pop_front();
             queue.led = next.is_some();
             next
@@ -261,7 +301,8 @@ mod tests {
 
     fn all(threads: usize, group: &Group, committer: &Told) -> Vec<Result<Answer>> {
         std::thread::scope(|scope| {
-            let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| group.submit(Job::Flush, committer))).collect();
+            let all: Vec<_> =
+                (0..threads).map(|_| scope.spawn(|| group.submit(Job::Flush, committer))).collect();
             all.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
     }

@@ -71,7 +71,7 @@ const SINCE_ASKED: u64 = u64::MAX;
 
 impl Inner {
     pub(crate) fn open(config: Config) -> Result<Self> {
-        let Opened { database, in_order } = file::open(&config)?;
+        let Opened { database, believed_since } = file::open(&config)?;
         Ok(Self {
             config,
             attachment: Attachment::default(),
@@ -79,7 +79,7 @@ impl Inner {
             group: Group::default(),
             background: Background::default(),
             file: RwLock::new(OpenFile::Open { database: Arc::new(database), view: None }),
-            believed_since: AtomicU64::new(if in_order { 0 } else { SINCE_ASKED }),
+            believed_since: AtomicU64::new(believed_since.unwrap_or(SINCE_ASKED)),
             suspect: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             writes: AtomicU64::new(0),
@@ -106,7 +106,7 @@ impl Inner {
         self.attachment.context().tell(event);
     }
 
-    /// Since when the store is believed. After an unclean opening that is the moment of opening; but the clock comes with
+    /// Since when the store is believed, also in later openings. After an unclean opening that is the moment of opening; but the clock comes with
     /// [`attach`](nanotier_tier::Store::attach), so it is the first moment anyone asks.
     pub(crate) fn believed_since(&self) -> Timestamp {
         if self.believed_since.load(Relaxed) == SINCE_ASKED {
@@ -129,7 +129,9 @@ impl Inner {
     fn open_view(&self) -> Result<Arc<View>> {
         let mut file = self.file.write();
         self.reopen_if_failed(&mut file)?;
-        let OpenFile::Open { database, view } = &mut *file else { return Err(error(ErrorKind::Closed, "read")) };
+        let OpenFile::Open { database, view } = &mut *file else {
+            return Err(error(ErrorKind::Closed, "read"));
+        };
         if let Some(view) = view {
             return Ok(view.clone());
         }
@@ -218,7 +220,12 @@ impl Inner {
         self.group.submit(job, self)
     }
 
-    fn transact(&self, database: &Database, own: &Job<'_>, followers: &mut Followers<'_>) -> Result<Vec<Answer>> {
+    fn transact(
+        &self,
+        database: &Database,
+        own: &Job<'_>,
+        followers: &mut Followers<'_>,
+    ) -> Result<Vec<Answer>> {
         let mut transaction = database.begin_write().map_err(while_doing("write"))?;
         let mut doing = Doing::begin(&transaction, &self.config.framing, self.config.horizon, self.now())?;
         let mut answers = vec![doing.job(own)?];

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | records | a path's bytes: length of the namespace, namespace, key | a framed record or tombstone |
 //! | floors | a namespace | the version of its last clearing, and its bytes inverted |
-//! | meta | a word | a number: `layout`, the version of all this; `closed`, 1 if it was closed properly |
+//! | meta | a word | a number: `layout`, the version of all this; `closed`, 1 if it was closed properly; `believed since` |
 
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("na
 pub(crate) const LAYOUT: &str = "layout";
 /// The layout that is written and read.
 pub(crate) const LAYOUT_VERSION: u64 = 1;
+/// Under this word, from the first unclean opening on: since when the store is believed, in milliseconds. Closing properly
+/// afterwards does not make up for what was missed before.
+pub(crate) const BELIEVED_SINCE: &str = "believed since";
 /// Under this word: 1 if the store was closed properly, 0 while it is open.
 pub(crate) const CLOSED: &str = "closed";
 
@@ -62,7 +65,8 @@ impl Row {
     pub(crate) fn held(&self) -> Result<Held> {
         match self.floor {
             Floor::Damaged => {
-                Err(error(ErrorKind::Corrupt, "read").with_detail("the mark of a cleared namespace is damaged"))
+                Err(error(ErrorKind::Corrupt, "read")
+                    .with_detail("the mark of a cleared namespace is damaged"))
             }
             Floor::None => Ok(Held { version: self.entry.version(), floor: None }),
             Floor::Version(floor) => Ok(Held { version: self.entry.version(), floor: Some(floor) }),
@@ -84,7 +88,10 @@ pub(crate) enum Floor {
 }
 
 impl Floor {
-    pub(crate) fn read(floors: &impl ReadableTable<Bytewise, Bytewise>, namespace: &Namespace) -> Result<Self> {
+    pub(crate) fn read(
+        floors: &impl ReadableTable<Bytewise, Bytewise>,
+        namespace: &Namespace,
+    ) -> Result<Self> {
         let floor = floors.get(namespace.as_str().as_bytes()).map_err(while_doing("read"))?;
         Ok(floor.map_or(Self::None, |floor| Self::parse(floor.value())))
     }
@@ -125,7 +132,9 @@ pub(crate) fn due(framing: &Framing, key: &[u8], value: &[u8], now: Timestamp, h
     let Some(path) = Path::from_bytes(key) else { return Due::Now };
     let (entry, taken_at) = match framing.decode(&path, &Bytes::copy_from_slice(value)) {
         Ok(read) => read,
-        Err(Unreadable::Foreign | Unreadable::TooLarge | Unreadable::Unknown) => return Due::At(Timestamp::NEVER),
+        Err(Unreadable::Foreign | Unreadable::TooLarge | Unreadable::Unknown) => {
+            return Due::At(Timestamp::NEVER);
+        }
         Err(_) => return Due::Now,
     };
     // The first millisecond that lies beyond the horizon.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use nanotier_tier::{
-    Bytes, Capabilities, Cleared, Context, Durability, Entry, Error, ErrorKind, Event, Found, Freshness, Inline, Intent, Listed,
-    Namespace, Page, PageRequest, Path, Result, Scope, Store, Timestamp, Update, Updated, Write, Wrote,
+    Bytes, Capabilities, Cleared, Context, Durability, Entry, Error, ErrorKind, Event, Found, Freshness,
+    Inline, Intent, Listed, Namespace, Page, PageRequest, Path, Result, Scope, Store, Timestamp, Update,
+    Updated, Write, Wrote,
 };
 use parking_lot::Mutex;
 
@@ -64,6 +65,12 @@ impl RedbStore {
         let store = Self { inner: Arc::new(Inner::open(config)?), closed: Mutex::new(false) };
         Background::start(&store.inner)?;
         Ok(store)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &std::path::Path {
+        &self.inner.config.path
     }
 
     /// The store as a tier on the caller's thread.
@@ -259,7 +266,7 @@ impl Store for RedbStore {
             return Ok(());
         }
         self.inner.background.stop();
-        let flushed = self.inner.submit(Job::Close).map(drop);
+        let flushed = self.inner.submit(Job::Close { believed_since: self.inner.believed_since() }).map(drop);
         let let_go = self.inner.close_file();
         flushed.and(let_go)
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use nanotier_tier::record::Framing;
 use nanotier_tier::rules::judge;
 use nanotier_tier::{
-    Bytes, Effect, ErrorKind, Namespace, Path, Record, Result, Timestamp, Update, Updated, Version, Write, Wrote, apply,
+    Bytes, Effect, ErrorKind, Namespace, Path, Record, Result, Timestamp, Update, Updated, Version, Write,
+    Wrote, apply,
 };
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::error::{error, while_doing};
 use crate::group::{Answer, Job};
-use crate::rows::{Bytewise, CLOSED, Due, FLOORS, META, Floor, RECORDS, Row, due};
+use crate::rows::{BELIEVED_SINCE, Bytewise, CLOSED, Due, FLOORS, Floor, META, RECORDS, Row, due};
 
 /// An open transaction and the moment at which its jobs are judged.
 pub(crate) struct Doing<'t> {
@@ -70,9 +71,10 @@ impl<'t> Doing<'t> {
                 self.wanted = Wanted::Flush;
                 Ok(Answer::Done)
             }
-            Job::Close => {
+            Job::Close { believed_since } => {
                 let mut meta = self.transaction.open_table(META).map_err(while_doing("close"))?;
                 meta.insert(CLOSED, 1).map_err(while_doing("close"))?;
+                meta.insert(BELIEVED_SINCE, believed_since.as_millis()).map_err(while_doing("close"))?;
                 self.wanted = Wanted::Flush;
                 Ok(Answer::Done)
             }
@@ -143,7 +145,8 @@ impl<'t> Doing<'t> {
             return Ok(Wrote::Older(newest));
         }
         let (start, end) = bounds(namespace);
-        let all = (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+        let all =
+            (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
         self.records.retain_in::<&[u8], _>(all, |_, _| false).map_err(while_doing("clear"))?;
         let (name, floor) = (namespace.as_str().as_bytes(), Floor::bytes(version));
         self.floors.insert(name, floor.as_slice()).map_err(while_doing("clear"))?;
@@ -155,7 +158,8 @@ impl<'t> Doing<'t> {
     fn newest(&self, namespace: &Namespace) -> Result<Option<Version>> {
         let mut newest = None;
         let (start, end) = bounds(namespace);
-        let all = (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+        let all =
+            (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
         for row in self.records.range::<&[u8]>(all).map_err(while_doing("clear"))? {
             let (key, value) = row.map_err(while_doing("clear"))?;
             let Some(path) = Path::from_bytes(key.value()) else { continue };

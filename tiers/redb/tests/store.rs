@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use common::*;
 use nanotier_redb::{Builder, Durability, RedbStore};
 use nanotier_tier::{
-    Change, Cleared, Encoded, Entry, ErrorKind, Expect, Fingerprint, Guard, Intent, PageRequest, Path, Record, Renewal,
-    Scope, Store, Tier, Timestamp, Update, Updated, Version, Write, Wrote, read_counter,
+    Change, Cleared, Encoded, Entry, ErrorKind, Expect, Fingerprint, Guard, Intent, PageRequest, Path,
+    Record, Renewal, Scope, Store, Tier, Timestamp, Update, Updated, Version, Write, Wrote, read_counter,
 };
 
 #[test]
@@ -48,7 +48,8 @@ fn an_asynchronous_write_is_on_disk_within_the_loss_window_and_after_a_flush_and
         std::fs::copy(place.file(), crashed.file()).unwrap();
         value(&crashed.open(), "k")
     };
-    let loses = |window| move |builder: Builder| builder.durability(Durability::Async { loss_window: window });
+    let loses =
+        |window| move |builder: Builder| builder.durability(Durability::Async { loss_window: window });
 
     let place = Place::new();
     let store = place.open_with(loses(Duration::from_secs(3600)));
@@ -155,7 +156,8 @@ fn writes_of_one_batch_are_judged_one_by_one_and_answered_in_order() {
         Write::put(path("d"), &older),
     ];
     let wrote = store.write(&writes).unwrap();
-    let kinds: Vec<_> = wrote.iter().map(|wrote| wrote.as_ref().map_err(nanotier_tier::Error::kind)).collect();
+    let kinds: Vec<_> =
+        wrote.iter().map(|wrote| wrote.as_ref().map_err(nanotier_tier::Error::kind)).collect();
     let expected = [
         Ok(&Wrote::Done),
         Ok(&Wrote::Older(v(9))),
@@ -205,7 +207,11 @@ fn threads_that_write_at_once_share_commits_and_each_is_answered_for_its_own() {
                 for n in 1..=EACH {
                     let (own, value) = (format!("own {thread}"), format!("{thread} {n}"));
                     assert_eq!(place.put(store, &own, n, value.as_bytes()), Wrote::Done);
-                    assert_eq!(common::value(store, &own).unwrap(), value.as_bytes(), "seen once acknowledged");
+                    assert_eq!(
+                        common::value(store, &own).unwrap(),
+                        value.as_bytes(),
+                        "seen once acknowledged"
+                    );
                     assert_eq!(place.put(store, &own, n - 1, b"older"), Wrote::Older(v(n)));
                 }
             });
@@ -235,7 +241,8 @@ fn expired_records_are_read_with_their_age_and_swept_only_past_the_horizon() {
     let store = place.open();
     let test = space("test");
     let path = |key: &'static str| Path::new(&test, key.as_bytes());
-    let put = |record: &Record, key| assert_eq!(write(&store, Write::put(path(key), record)).unwrap(), Wrote::Done);
+    let put =
+        |record: &Record, key| assert_eq!(write(&store, Write::put(path(key), record)).unwrap(), Wrote::Done);
     put(&place.lasting(5, b"short", MINUTE), "short");
     put(&place.lasting(5, b"long", 60 * MINUTE), "long");
     put(&place.record(5, b"for ever"), "for ever");
@@ -243,7 +250,11 @@ fn expired_records_are_read_with_their_age_and_swept_only_past_the_horizon() {
 
     place.hands.advance(2 * MINUTE);
     assert!(matches!(entry(&store, "short"), Entry::Present(_)), "whoever reads judges its age");
-    assert_eq!(store.list(&test, &PageRequest::default()).unwrap().entries.len(), 2, "expired and removed are not listed");
+    assert_eq!(
+        store.list(&test, &PageRequest::default()).unwrap().entries.len(),
+        2,
+        "expired and removed are not listed"
+    );
     assert_eq!(store.sweep().unwrap(), 0, "expired, and its version is still needed");
     assert_eq!(place.put(&store, "short", 4, b"late"), Wrote::Older(v(5)));
 
@@ -267,7 +278,8 @@ fn the_background_thread_sweeps_by_the_stores_clock_across_many_batches() {
     let test = space("test");
     let record = place.lasting(5, &[7; 3000], MINUTE);
     let keys: Vec<String> = (0..1_000).map(|n| format!("{n:04}")).collect();
-    let writes: Vec<_> = keys.iter().map(|key| Write::put(Path::new(&test, key.as_bytes()), &record)).collect();
+    let writes: Vec<_> =
+        keys.iter().map(|key| Write::put(Path::new(&test, key.as_bytes()), &record)).collect();
     assert!(store.write(&writes).unwrap().iter().all(|wrote| matches!(wrote, Ok(Wrote::Done))));
     std::thread::sleep(Duration::from_millis(60));
     assert!(keys.iter().all(|key| matches!(entry(&store, key), Entry::Present(_))), "the clock stands still");
@@ -286,7 +298,8 @@ fn of_all_who_add_or_take_at_once_one_wins_and_counters_are_exact() {
     const THREADS: usize = 8;
     let place = Place::new();
     let store = place.open();
-    let (added, taken, replaced, removed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (added, taken, replaced, removed) =
+        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let barrier = Barrier::new(THREADS);
     let each = |thread: usize| {
         let mine = || place.record(1, format!("{thread}").as_bytes());
@@ -341,7 +354,8 @@ fn an_update_is_never_refused_as_older_and_its_version_is_kept() {
     let place = Place::new();
     let store = place.open();
     assert_eq!(place.remove(&store, "k", 100), Wrote::Done);
-    let Updated::Done(version) = place.update(&store, "k", 1, Change::Add(place.record(1, b"x"))).unwrap() else {
+    let Updated::Done(version) = place.update(&store, "k", 1, Change::Add(place.record(1, b"x"))).unwrap()
+    else {
         panic!("added over a tombstone")
     };
     assert!(version > v(100));
@@ -408,7 +422,7 @@ fn a_closed_store_says_so_and_closing_twice_is_closing_once() {
     let update = Update { path: path.clone(), change: Change::Take, version: v(9), as_of: place.now() };
     let cleared = Cleared { namespace: &test, version: v(9), as_of: place.now() };
     let errors = [
-        store.read(&[path.clone()], Intent::Look).map(drop).unwrap_err(),
+        store.read(std::slice::from_ref(&path), Intent::Look).map(drop).unwrap_err(),
         store.write(&[Write::put(path.clone(), &record)]).map(drop).unwrap_err(),
         store.write(&[]).map(drop).unwrap_err(),
         store.update(&update).map(drop).unwrap_err(),
@@ -476,7 +490,11 @@ fn a_store_that_was_not_closed_is_believed_from_its_opening_on() {
     crashed.hands.advance(MINUTE);
     assert_eq!(store.believed_since(), opened_at);
     store.close().unwrap();
-    assert_eq!(crashed.open().believed_since(), Timestamp::ZERO);
+    assert_eq!(
+        crashed.open().believed_since(),
+        opened_at,
+        "closing properly does not make up for what was missed before"
+    );
 }
 
 #[test]
@@ -496,7 +514,11 @@ fn records_of_another_secret_are_absent_and_told_and_can_be_written_over() {
     assert_eq!(value(&store, "k").unwrap(), b"of secret 1");
     drop(store);
     let store = place.open_with(|builder| builder.secret([2; 16]));
-    assert_eq!(place.put(&store, "k", 5, b"of secret 2"), Wrote::Done, "what cannot be read counts for nothing");
+    assert_eq!(
+        place.put(&store, "k", 5, b"of secret 2"),
+        Wrote::Done,
+        "what cannot be read counts for nothing"
+    );
     assert_eq!(value(&store, "k").unwrap(), b"of secret 2");
 }
 
@@ -508,7 +530,8 @@ fn an_observer_may_use_the_store_it_is_told_about() {
             let store = self.0.get().and_then(std::sync::Weak::upgrade).unwrap();
             let test = space("test");
             let value = Encoded { bytes: "mended".into(), fingerprint: Fingerprint(0) };
-            let record = Record { version: v(9), ..Record::new(value, Timestamp::from_millis(1_000_000_000_000)) };
+            let record =
+                Record { version: v(9), ..Record::new(value, Timestamp::from_millis(1_000_000_000_000)) };
             assert_eq!(write(&store, Write::put(Path::new(&test, &b"k"[..]), &record)).unwrap(), Wrote::Done);
         }
     }
@@ -555,7 +578,12 @@ fn options_that_cannot_work_are_refused_with_a_sentence() {
     assert_eq!(capabilities.scope, Scope::Process);
     assert_eq!(capabilities.durability, loses(50));
     assert_eq!(capabilities.horizon, MINUTE);
-    assert!(capabilities.updates && capabilities.lists && capabilities.embedded && !capabilities.may_evict_tombstones);
+    assert!(
+        capabilities.updates
+            && capabilities.lists
+            && capabilities.embedded
+            && !capabilities.may_evict_tombstones
+    );
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use nanotier_redb::{Builder, RedbStore};
 use nanotier_tier::{
-    Bytes, Change, Cleared, Clock, Context, Deadlines, Encoded, Entry, Event, Fingerprint, Found, Hands, Intent,
-    Namespace, Observer, Path, Record, Result, Store, Timestamp, Update, Updated, Version, Write, Wrote,
+    Bytes, Change, Cleared, Clock, Context, Deadlines, Encoded, Entry, Event, Fingerprint, Found, Hands,
+    Intent, Namespace, Observer, Path, Record, Result, Store, Timestamp, Update, Updated, Version, Write,
+    Wrote,
 };
 
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -70,12 +71,20 @@ impl Place {
         self.put_in(store, &space("test"), key, version, value)
     }
 
-    pub fn put_in(&self, store: &RedbStore, space: &Namespace, key: &str, version: u64, value: &[u8]) -> Wrote {
+    pub fn put_in(
+        &self,
+        store: &RedbStore,
+        space: &Namespace,
+        key: &str,
+        version: u64,
+        value: &[u8],
+    ) -> Wrote {
         write(store, Write::put(Path::new(space, key.as_bytes()), &self.record(version, value))).unwrap()
     }
 
     pub fn remove(&self, store: &RedbStore, key: &str, version: u64) -> Wrote {
-        write(store, Write::remove(Path::new(&space("test"), key.as_bytes()), v(version), self.now())).unwrap()
+        write(store, Write::remove(Path::new(&space("test"), key.as_bytes()), v(version), self.now()))
+            .unwrap()
     }
 
     pub fn clear(&self, store: &RedbStore, space: &Namespace, version: u64) -> Wrote {
