@@ -50,9 +50,7 @@ pub use lookup::{Detailed, Lookup, Source};
 pub use nanotier_engine::{Cause, Equivalent, Policy, Stats};
 #[cfg(feature = "json")]
 pub use nanotier_tier::Json;
-#[cfg(feature = "derive")]
-pub use nanotier_tier::Key;
-#[cfg(not(feature = "derive"))]
+// The trait, and with the feature `derive` the macro of the same name.
 pub use nanotier_tier::Key;
 #[cfg(feature = "postcard")]
 pub use nanotier_tier::Postcard;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
 use nanotier_tier::{
-    BoxFuture, Error, ErrorKind, Freshness, Intent, Record, Result, Seen, Tier, Timestamp, Version, Write,
-    Wrote,
+    BoxFuture, Error, ErrorKind, Event, Freshness, Intent, Record, Result, Seen, Tier, Timestamp, Version,
+    Write, Wrote,
 };
 
 use crate::cache::Inner;
@@ -109,7 +109,7 @@ where
     let mut read_at = inner.clock().wall();
     let mut seen = None;
     if let Some(below) = &inner.below {
-        if let Ok(found) = below.tier.read_one(&below.path(&ticket.key)?, Intent::Confirm).await {
+        if let Ok(found) = below.tier.read_one(&below.path(&ticket.key)?, Intent::Refresh).await {
             (seen, read_at) = (found.seen, found.read_at);
             if let Some(version) = found.entry.version() {
                 inner.context.versions.saw(version);
@@ -192,7 +192,10 @@ where
                 admit(deadlines, below.recheck);
             }
         }
-        Err(_) => degraded(),
+        Err(error) => {
+            inner.context.tell(&Event::FillFailed { tier: error.tier() });
+            degraded();
+        }
     }
 }
 

@@ -42,7 +42,7 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
 impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Loader(error) => write!(f, "the loader failed: {error}"),
+            Self::Loader(error) => error.fmt(f),
             Self::Cache(error) => error.fmt(f),
         }
     }

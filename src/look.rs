@@ -109,7 +109,10 @@ where
     loop {
         let found = match below.tier.read_one(&path, intent).await {
             Ok(found) => found,
-            Err(error) => return Looked::Failed(error),
+            Err(error) => {
+                inner.context.tell(&Event::ReadFailed { tier: error.tier() });
+                return Looked::Failed(error);
+            }
         };
         schedule_point();
         let (seen, read_at) = (found.seen, found.read_at);
@@ -121,11 +124,13 @@ where
                 }
                 return Looked::Nothing { seen, read_at };
             }
-            Taken::Unreadable { in_truth: false } if intent != Intent::Confirm => intent = Intent::Confirm,
+            Taken::Unreadable { in_truth: false } if !intent.asks_truth() => {
+                intent = if intent.may_load() { Intent::Refresh } else { Intent::Confirm };
+            }
             Taken::Unreadable { .. } => {
                 // Removed if unchanged, so that the next reader need not meet it. The loader, if there is one, sees what the burial left.
                 inner.bury(below, &path, seen, read_at).await;
-                intent = Intent::Confirm;
+                intent = if intent.may_load() { Intent::Refresh } else { Intent::Confirm };
                 match below.tier.read_one(&path, intent).await {
                     Ok(found) if found.usable(inner.clock().wall()).is_none() => {
                         return Looked::Nothing { seen: found.seen, read_at: found.read_at };

@@ -62,6 +62,17 @@ pub enum Source {
     Nowhere,
 }
 
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Tier(TierIndex(index)) => write!(f, "tier {index}"),
+            Self::Loader => f.write_str("the loader"),
+            Self::Nowhere => f.write_str("nowhere"),
+        }
+    }
+}
+
 impl<T> Detailed<T> {
     pub(crate) fn nowhere(value: T) -> Self {
         Self { value, freshness: Freshness::Fresh, source: Source::Nowhere }

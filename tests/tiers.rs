@@ -375,7 +375,19 @@ fn tiers_in_the_wrong_order_are_refused_by_build() {
 }
 
 #[test]
-fn an_inserted_value_without_tiers_down_to_zero_polls_is_still_written_when_dropped() {
+fn a_chain_over_a_tier_is_refused_since_it_would_take_a_copy_for_the_truth() {
+    let error = Cache::<String, u64>::builder()
+        .namespace("test")
+        .tiers(Watched::new().over(Watched::new()).over(Watched::new()))
+        .codec(Json::default())
+        .build()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("a.over(b.over(c))"), "{error}");
+}
+
+#[test]
+fn a_write_that_is_never_polled_is_still_done() {
     let s = setup();
     drop(s.cache.insert("k".into(), 1));
     until("the write", || value_in(&s.far, "k") == Some(1) && value_in(&s.near, "k") == Some(1));

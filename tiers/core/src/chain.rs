@@ -152,7 +152,7 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
     }
 
     /// A far answer as this chain gives it: counted from our near end, and confirmed if the truth spoke.
-    fn from_far(&self, mut found: Found, read_at: Timestamp) -> Found {
+    fn as_far_answer(&self, mut found: Found, read_at: Timestamp) -> Found {
         found.from = TierIndex(found.from.0.saturating_add(self.near.depth()));
         found.read_at = found.read_at.min(read_at);
         if let (Entry::Present(record), true) = (&mut found.entry, found.seen.is_some()) {
@@ -269,6 +269,12 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
 
     fn verify(&self) -> Result<Scope> {
         let nearest = self.near.verify()?;
+        if self.near.depth() > 1 {
+            // The near chain would take its own last tier for the truth, and vouch for what that one has missed.
+            return Err(Error::new(ErrorKind::Config, "chain", "build").with_detail(
+                "a chain is over another tier: write `a.over(b.over(c))`, or `chain([a, b, c])`",
+            ));
+        }
         let (wide, narrow) = (self.near.capabilities().scope, self.far.verify()?);
         if wide > narrow && is_on(Rule::O10) {
             return Err(Error::new(ErrorKind::Config, "chain", "build").with_detail(format!(
@@ -287,10 +293,10 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
 
     async fn read(&self, paths: &[Path<'_>], intent: Intent) -> Result<Vec<Result<Found>>> {
         let read_at = self.now();
-        if intent == Intent::Confirm {
+        if intent.asks_truth() {
             let found = self.far.read(paths, intent).await?;
             let found: Vec<Result<Found>> =
-                found.into_iter().map(|found| Ok(self.from_far(found?, read_at))).collect();
+                found.into_iter().map(|found| Ok(self.as_far_answer(found?, read_at))).collect();
             let burials: Vec<Write<'_>> = paths
                 .iter()
                 .zip(&found)
@@ -335,7 +341,7 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
             if found.is_err() {
                 self.attachment.context().tell(&Event::ReadFailed { tier: self.far.name() });
             }
-            let found = found.map(|found| self.from_far(found, read_at));
+            let found = found.map(|found| self.as_far_answer(found, read_at));
             let near =
                 std::mem::replace(&mut answers[index], Err(Error::new(ErrorKind::Closed, "chain", "read")));
             let (answer, bury) = self.combine(near, found, read_at);

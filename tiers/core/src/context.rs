@@ -136,11 +136,22 @@ pub enum Event {
         /// The tier that held it.
         tier: &'static str,
     },
-    /// A tier failed to answer a read; another one, or the loader, did.
+    /// A tier failed to answer a read; another one, or the loader, may have.
     ReadFailed {
         /// The tier that failed.
         tier: &'static str,
     },
+    /// The truth did not take what a loader brought: it is kept in memory for a short time only.
+    FillFailed {
+        /// The tier that failed.
+        tier: &'static str,
+    },
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn event(&self, event: &Event) {
+        (**self).event(event);
+    }
 }
 
 /// Is told of [`Event`]s, on the thread where they happen. Must be quick and must not panic.

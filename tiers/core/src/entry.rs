@@ -114,6 +114,22 @@ pub enum Intent {
     Load,
     /// To hear it from the truth: copies are passed over.
     Confirm,
+    /// Both: the truth is asked, and a loader follows whatever it says.
+    Refresh,
+}
+
+impl Intent {
+    /// True if a loader may follow: a tier that hands out leases on a miss does so.
+    #[must_use]
+    pub fn may_load(self) -> bool {
+        matches!(self, Self::Load | Self::Refresh)
+    }
+
+    /// True if copies are passed over.
+    #[must_use]
+    pub fn asks_truth(self) -> bool {
+        matches!(self, Self::Confirm | Self::Refresh)
+    }
 }
 
 /// On what condition a tier takes a write.

@@ -41,7 +41,6 @@ pub mod sync;
 mod tier;
 mod update;
 mod version;
-#[doc(hidden)]
 pub mod waiting;
 
 pub use any_tier::AnyTier;

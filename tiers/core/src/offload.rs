@@ -142,7 +142,7 @@ impl<S: Store> Offload<S> {
             };
             match part {
                 Ok(part) => {
-                    indices.into_iter().zip(part).for_each(|(index, answer)| answers[index] = Some(answer))
+                    indices.into_iter().zip(part).for_each(|(index, answer)| answers[index] = Some(answer));
                 }
                 Err(error) => indices.into_iter().for_each(|index| answers[index] = Some(Err(error.clone()))),
             }
@@ -232,9 +232,12 @@ impl<S> fmt::Debug for Offload<S> {
     }
 }
 
+/// The answer once it is there, and who waits for it.
+type Slot<R> = (Option<Result<R>>, Option<Waker>);
+
 /// The answer of a job, for one to wait for.
 struct Reply<R> {
-    slot: Arc<Mutex<(Option<Result<R>>, Option<Waker>)>>,
+    slot: Arc<Mutex<Slot<R>>>,
     tier: &'static str,
     operation: &'static str,
 }

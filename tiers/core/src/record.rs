@@ -170,7 +170,8 @@ impl Framing {
             return Err(Unreadable::TooLarge);
         }
         if header.flags & FLAG_REMOVED != 0 {
-            return Ok((Entry::Removed(header.version), header.taken_at));
+            let removed = header.is_bare().then_some((Entry::Removed(header.version), header.taken_at));
+            return removed.ok_or(Unreadable::Malformed);
         }
         if header.deadlines.usable_until < header.deadlines.fresh_until {
             return Err(Unreadable::Malformed);
@@ -233,6 +234,14 @@ impl Header {
             digest: fields.array(),
         })
     }
+
+    /// True if all is empty that only a record fills: a tombstone has one encoding.
+    fn is_bare(&self) -> bool {
+        (self.tags_len, self.value_len) == (0, 0)
+            && (self.confirmed_at, self.written_at) == (Timestamp::ZERO, Timestamp::ZERO)
+            && self.deadlines == Deadlines::NEVER
+            && (self.fingerprint, self.load_cost) == (Fingerprint(0), Duration::ZERO)
+    }
 }
 
 /// Takes fields off the front. The caller has checked the length once, for all of them.
@@ -264,7 +273,8 @@ fn read_tags(mut bytes: &[u8]) -> Option<Tags> {
         names.push(std::str::from_utf8(name).ok()?);
         bytes = rest;
     }
-    Tags::new(names)
+    // In order and without repetition, as they are written: a record has one encoding.
+    names.is_sorted_by(|one, next| one < next).then(|| Tags::new(names))?
 }
 
 #[cfg(test)]

@@ -33,6 +33,21 @@ pub fn answers_come_in_the_order_of_the_batch<T: Tier>(subject: &Subject<T>) -> 
         assert_found(there.as_ref().expect("its own answer"), expected);
         assert_eq!(gap.as_ref().expect("its own answer").entry, Entry::Absent);
     }
+
+    // Removes in one batch, every second key: one of them older than what is there.
+    let mut removes: Vec<Write<'_>> = paths
+        .iter()
+        .step_by(4)
+        .map(|path| Write::remove(path.borrowed(), bench.draw(), bench.now()))
+        .collect();
+    removes[0].version = outdated[0].version;
+    for (index, answer) in block_on(bench.tier.write(&removes)).expect("write").into_iter().enumerate() {
+        let expected = if index == 0 { Wrote::Older(newer[0].version) } else { Wrote::Done };
+        assert_eq!(answer.expect("its own answer"), expected, "remove {index}");
+    }
+    for (index, key) in keys.iter().enumerate() {
+        assert_eq!(bench.value(key).is_some(), index == 0 || index % 2 == 1, "{key}");
+    }
     Outcome::Kept
 }
 

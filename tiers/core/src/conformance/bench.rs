@@ -157,11 +157,16 @@ impl<'s, T: Tier> Bench<'s, T> {
     pub(super) fn seen(&self, key: impl AsRef<[u8]>) -> (Seen, Timestamp) {
         // If a copy answered, the truth has to be asked for itself.
         let found = self.read_as(&key, Intent::Load);
-        let found = if found.seen.is_some() { found } else { self.read_as(&key, Intent::Confirm) };
+        let found = if found.seen.is_some() { found } else { self.read_as(&key, Intent::Refresh) };
         (found.seen.expect("the truth was asked"), found.read_at)
     }
 
-    pub(super) fn update_at(&self, key: impl AsRef<[u8]>, change: Change, as_of: Timestamp) -> Result<Updated> {
+    pub(super) fn update_at(
+        &self,
+        key: impl AsRef<[u8]>,
+        change: Change,
+        as_of: Timestamp,
+    ) -> Result<Updated> {
         let update = Update { path: self.path(&key), change, version: self.draw(), as_of };
         block_on(self.tier.update(&update))
     }

@@ -112,7 +112,8 @@ pub fn clear_among_writers_loses_nothing_newer<T: Tier>(subject: &Subject<T>) ->
             assert!(!matches!(entry, Entry::Present(_)), "{key} is older");
         }
     }
-    let found = block_on(bench.tier.read_one(&Path::new(&other, &b"k"[..]), crate::Intent::Look)).expect("read");
+    let found =
+        block_on(bench.tier.read_one(&Path::new(&other, &b"k"[..]), crate::Intent::Look)).expect("read");
     assert_found(&found, &foreign);
     Outcome::Kept
 }

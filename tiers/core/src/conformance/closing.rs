@@ -59,7 +59,8 @@ pub fn close_is_final_and_twice_is_once<T: Tier>(subject: &Subject<T>) -> Outcom
     assert_kind(block_on(tier.clear(&cleared)), ErrorKind::Closed, "clear");
     assert_kind(block_on(tier.ready()), ErrorKind::Closed, "ready");
     if bench.capabilities().updates {
-        let update = Update { path: path.borrowed(), change: increment(), version: bench.draw(), as_of: bench.now() };
+        let update =
+            Update { path: path.borrowed(), change: increment(), version: bench.draw(), as_of: bench.now() };
         assert_kind(block_on(tier.update(&update)), ErrorKind::Closed, "update");
     }
     if bench.capabilities().lists {
@@ -72,7 +73,10 @@ pub fn close_is_final_and_twice_is_once<T: Tier>(subject: &Subject<T>) -> Outcom
 /// What was acknowledged before a clean close is there when it is opened again: values, tombstones, clearings.
 pub fn what_was_written_is_there_after_reopening<T: Tier>(subject: &Subject<T>) -> Outcome {
     let bench = Bench::new(subject);
-    only_if!(bench.capabilities().durability != Durability::Volatile, "its capabilities say that it keeps nothing");
+    only_if!(
+        bench.capabilities().durability != Durability::Volatile,
+        "its capabilities say that it keeps nothing"
+    );
     let before_clear = bench.record("before");
     let cleared = bench.clear();
     let old = bench.record("old");

@@ -121,7 +121,9 @@ pub fn listing_goes_on_from_any_cursor<T: Tier>(subject: &Subject<T>) -> Outcome
     for behind in [&b"c"[..], b"\xff\xff\xff"] {
         assert_eq!(page(&bench, b"b", Some(behind.to_vec()), 10), Page::default(), "after {behind:?}");
     }
-    for (prefix, expected) in [(&b"b*"[..], 1), (b"b_", 1), (b"b?", 1), (b"%", 0), (b"[ab]", 0), (b"b\xff", 1)] {
+    for (prefix, expected) in
+        [(&b"b*"[..], 1), (b"b_", 1), (b"b?", 1), (b"%", 0), (b"[ab]", 0), (b"b\xff", 1)]
+    {
         assert_eq!(page(&bench, prefix, None, 10).entries.len(), expected, "prefix {prefix:?}");
     }
     Outcome::Kept

@@ -21,8 +21,8 @@
 
 mod batches;
 mod bench;
-mod closing;
 mod clearing;
+mod closing;
 mod listing;
 mod names;
 mod order;
@@ -62,13 +62,7 @@ impl<T: Tier> Subject<T> {
     ///
     /// They may all reach the same service: each promise works in namespaces of its own, whose names begin with `kit-`.
     pub fn new(clock: Clock, fresh: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        Self {
-            fresh: Box::new(fresh),
-            reopen: None,
-            clock,
-            hands: None,
-            slack: Duration::from_millis(100),
-        }
+        Self { fresh: Box::new(fresh), reopen: None, clock, hands: None, slack: Duration::from_millis(100) }
     }
 
     /// The same, with time moved by `hands`: they move `clock` and every clock the tier judges by.

@@ -10,7 +10,8 @@ use crate::waiting::block_on;
 /// Namespaces of which one begins as another does, or that look like patterns or folders. `of` makes them unique.
 pub(super) fn nested_namespaces(of: &Namespace) -> Vec<Namespace> {
     let name = |tail: &str| Namespace::new(format!("{of}{tail}")).expect("allowed");
-    let mut names: Vec<Namespace> = ["", ":", ":v1", ":v1:", "/", "/..", "/../x", "_", "-", ".", "x"].map(name).into();
+    let mut names: Vec<Namespace> =
+        ["", ":", ":v1", ":v1:", "/", "/..", "/../x", "_", "-", ".", "x"].map(name).into();
     names.push(of.beside("locks"));
     names.push(of.beside("counters"));
     names
@@ -20,9 +21,36 @@ pub(super) fn nested_namespaces(of: &Namespace) -> Vec<Namespace> {
 fn hostile_keys() -> Vec<Vec<u8>> {
     let mut keys: Vec<Vec<u8>> = (0..=u8::MAX).map(|byte| vec![byte]).collect();
     let words: [&[u8]; 30] = [
-        b"", b"k", b"k ", b" k", b"K", b"k:", b":k", b"v1:k", b"*", b"k*", b"k?", b"[a-z]", b"%25", b"%", b"k_", b"k\\",
-        b"\\k", b"k/", b"/k", b"..", b"../k", b"k\r\n", b"\r\nDEL k", b"k\0", b"\0k", b"k\0\0", b"';--", b"\xff\xfe",
-        b"\xc3\x28", "ключ".as_bytes(),
+        b"",
+        b"k",
+        b"k ",
+        b" k",
+        b"K",
+        b"k:",
+        b":k",
+        b"v1:k",
+        b"*",
+        b"k*",
+        b"k?",
+        b"[a-z]",
+        b"%25",
+        b"%",
+        b"k_",
+        b"k\\",
+        b"\\k",
+        b"k/",
+        b"/k",
+        b"..",
+        b"../k",
+        b"k\r\n",
+        b"\r\nDEL k",
+        b"k\0",
+        b"\0k",
+        b"k\0\0",
+        b"';--",
+        b"\xff\xfe",
+        b"\xc3\x28",
+        "ключ".as_bytes(),
     ];
     keys.extend(words.iter().filter(|word| word.len() != 1).map(|word| word.to_vec()));
     let long = vec![b'k'; Path::KEY_LEN_MAX];
@@ -46,7 +74,8 @@ pub fn nested_and_hostile_namespaces_and_keys_do_not_meet<T: Tier>(subject: &Sub
     let records: Vec<_> = (0..paths.len()).map(|n| bench.record(format!("value {n}"))).collect();
     for (paths, records) in paths.chunks(200).zip(records.chunks(200)) {
         let pairs = paths.iter().zip(records);
-        let writes: Vec<Write<'_>> = pairs.map(|(path, record)| Write::put(path.borrowed(), record)).collect();
+        let writes: Vec<Write<'_>> =
+            pairs.map(|(path, record)| Write::put(path.borrowed(), record)).collect();
         for answer in block_on(bench.tier.write(&writes)).expect("write") {
             assert_eq!(answer.expect("its own answer"), Wrote::Done);
         }

@@ -84,7 +84,8 @@ pub fn of_many_writers_the_newest_wins<T: Tier>(subject: &Subject<T>) -> Outcome
             }
         };
         let writers: Vec<_> = (0..8).map(|id| scope.spawn(writer(id))).collect();
-        let last = |writer: std::thread::ScopedJoinHandle<'_, Option<Record>>| writer.join().expect("a writer");
+        let last =
+            |writer: std::thread::ScopedJoinHandle<'_, Option<Record>>| writer.join().expect("a writer");
         writers.into_iter().filter_map(last).max_by_key(|record| record.version)
     });
     assert_found(&bench.read("k"), &newest.expect("there were writers"));
@@ -120,7 +121,11 @@ pub fn a_write_decided_before_the_horizon_is_too_late<T: Tier>(subject: &Subject
     let put = Write { as_of: too_late, ..Write::put(bench.path("k"), &record) };
     assert_eq!(bench.write(&put), Wrote::TooLate, "a put");
     assert_eq!(bench.write(&Write::fill(bench.path("k"), &record, seen, too_late)), Wrote::TooLate, "a fill");
-    assert_eq!(bench.write(&Write::remove(bench.path("k"), record.version, too_late)), Wrote::TooLate, "a remove");
+    assert_eq!(
+        bench.write(&Write::remove(bench.path("k"), record.version, too_late)),
+        Wrote::TooLate,
+        "a remove"
+    );
     let cleared = Cleared { namespace: &bench.namespace, version: bench.draw(), as_of: too_late };
     assert_eq!(block_on(bench.tier.clear(&cleared)).expect("clear"), Wrote::TooLate, "a clearing");
     assert_eq!(bench.read("k").entry, Entry::Absent, "nothing happened");
@@ -155,17 +160,27 @@ pub fn a_fill_after_a_change_is_refused<T: Tier>(subject: &Subject<T>) -> Outcom
     type Step<T> = fn(&Bench<'_, T>);
     let befores: [(&str, Step<T>); 3] = [
         ("absent", |_| {}),
-        ("present", |bench| drop(bench.put("k", "before"))),
-        ("removed", |bench| drop(bench.remove("k"))),
+        ("present", |bench| {
+            bench.put("k", "before");
+        }),
+        ("removed", |bench| {
+            bench.remove("k");
+        }),
     ];
     let changes: [(&str, Step<T>); 5] = [
-        ("put", |bench| drop(bench.put("k", "changed"))),
-        ("remove", |bench| drop(bench.remove("k"))),
+        ("put", |bench| {
+            bench.put("k", "changed");
+        }),
+        ("remove", |bench| {
+            bench.remove("k");
+        }),
         ("put and remove", |bench| {
             bench.put("k", "changed");
             bench.remove("k");
         }),
-        ("clear", |bench| drop(bench.clear())),
+        ("clear", |bench| {
+            bench.clear();
+        }),
         ("fill", |bench| {
             let (seen, as_of) = bench.seen("k");
             assert_eq!(bench.fill("k", seen, as_of), Wrote::Done);

@@ -265,7 +265,9 @@ impl SharedSim {
         };
         let options = &self.0.options;
         let once = |write: &Write<'_>| {
-            self.with_server(clock, |server, now| (0..times).map(|_| server.write(write, now, options)).last())
+            self.with_server(clock, |server, now| {
+                (0..times).map(|_| server.write(write, now, options)).last()
+            })
         };
         writes.iter().map(|write| Ok(once(write).expect("a write arrives at least once"))).collect()
     }
@@ -298,9 +300,9 @@ fn marked(mark: u8, bytes: &[u8]) -> Seen {
 impl Server {
     fn sweep(&mut self, now: Timestamp, horizon: Duration) {
         for space in self.spaces.values_mut() {
-            space
-                .slots
-                .retain(|_, slot| is_usable(slot.record.as_ref(), now) || slot.taken_at >= now.minus(horizon));
+            space.slots.retain(|_, slot| {
+                is_usable(slot.record.as_ref(), now) || slot.taken_at >= now.minus(horizon)
+            });
         }
     }
 
@@ -325,7 +327,7 @@ impl Server {
         let seen = match (evicts && held.version.is_none(), intent) {
             (false, _) => marked(SHOWN, held.seen().as_bytes()),
             // Nothing is held, and what was removed may have been forgotten: only a lease can tell later.
-            (true, Intent::Load) => {
+            (true, Intent::Load | Intent::Refresh) => {
                 self.leases_granted += 1;
                 let granted = self.leases_granted;
                 let lease = *self.leases.entry(path.to_bytes()).or_insert(granted);
@@ -371,8 +373,10 @@ impl Server {
 
     fn update(&mut self, update: &Update<'_>, now: Timestamp, horizon: Duration) -> Result<Updated> {
         let held = self.held(&update.path);
-        let slot = self.spaces.get(update.path.namespace()).and_then(|space| space.slots.get(update.path.key()));
-        let (effect, updated) = apply(held, slot.and_then(|slot| slot.record.as_ref()), update, now, horizon)?;
+        let slot =
+            self.spaces.get(update.path.namespace()).and_then(|space| space.slots.get(update.path.key()));
+        let (effect, updated) =
+            apply(held, slot.and_then(|slot| slot.record.as_ref()), update, now, horizon)?;
         match effect {
             Effect::Keep => {}
             Effect::Put(record) => {
@@ -405,8 +409,11 @@ impl Server {
         let mut listed = Page::default();
         let slots = self.spaces.get(namespace).into_iter().flat_map(|space| &space.slots);
         for (key, slot) in slots {
-            let is_wanted = key.starts_with(&page.prefix) && page.after.as_ref().is_none_or(|after| key > after);
-            let Some(record) = slot.record.as_ref().filter(|record| is_wanted && is_usable(Some(record), now)) else {
+            let is_wanted =
+                key.starts_with(&page.prefix) && page.after.as_ref().is_none_or(|after| key > after);
+            let Some(record) =
+                slot.record.as_ref().filter(|record| is_wanted && is_usable(Some(record), now))
+            else {
                 continue;
             };
             if listed.entries.len() == page.limit() {

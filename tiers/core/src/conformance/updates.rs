@@ -190,7 +190,8 @@ pub fn increment_of_a_value_is_not_a_number<T: Tier>(subject: &Subject<T>) -> Ou
 pub fn replace_and_remove_if_compare<T: Tier>(subject: &Subject<T>) -> Outcome {
     let bench = bench_with_updates!(subject);
     let value = |text: &'static str| Expect::Value(Bytes::from_static(text.as_bytes()));
-    let replace = |text: &str, expect| bench.update("k", Change::Replace { record: bench.record(text), expect });
+    let replace =
+        |text: &str, expect| bench.update("k", Change::Replace { record: bench.record(text), expect });
     let remove_if = |expect| bench.update("k", Change::RemoveIf(expect));
 
     assert_eq!(replace("nothing to replace", value("")), Updated::Refused);

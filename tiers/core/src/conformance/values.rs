@@ -24,7 +24,8 @@ pub fn deadlines_version_tags_cost_come_back_as_they_went<T: Tier>(subject: &Sub
     let bench = Bench::new(subject);
     let now = bench.now();
     let hour = Duration::from_secs(3600);
-    let many = Tags::new((0..Tags::COUNT_MAX).map(|n| format!("{n:0>255}"))).expect("as many and long as allowed");
+    let many =
+        Tags::new((0..Tags::COUNT_MAX).map(|n| format!("{n:0>255}"))).expect("as many and long as allowed");
     let records = [
         Record {
             deadlines: Deadlines { fresh_until: now.plus(hour), usable_until: now.plus(2 * hour) },
@@ -35,7 +36,10 @@ pub fn deadlines_version_tags_cost_come_back_as_they_went<T: Tier>(subject: &Sub
         },
         Record { deadlines: Deadlines::NEVER, ..bench.record("for ever") },
         Record { tags: many, ..bench.record("many tags") },
-        Record { deadlines: Deadlines::after(now, 1000 * 24 * hour, 1000 * 24 * hour), ..bench.record("years") },
+        Record {
+            deadlines: Deadlines::after(now, 1000 * 24 * hour, 1000 * 24 * hour),
+            ..bench.record("years")
+        },
     ];
     for record in &records {
         let write = Write { as_of: now, ..Write::put(bench.path("k"), record) };
