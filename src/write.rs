@@ -136,7 +136,18 @@ where
         }
         self.0.clock().catch_up();
         let begun = self.0.begin(key, None);
-        self.finish(|_| async move { begun.take().await.map(Detailed::nowhere) })
+        self.finish(|attended| async move {
+            let mut begun = begun;
+            for _ in 0..TRIES_MAX {
+                match begun.take().await? {
+                    Took::Done(value) => return Ok(Detailed::nowhere(value)),
+                    // Dead: what is there stays, and nobody is left to be given it.
+                    Took::Older if !attended.is_attended() => return Ok(Detailed::nowhere(None)),
+                    Took::Older => begun.go_again(),
+                }
+            }
+            Err(Error::new(ErrorKind::Contended, "cache", "take"))
+        })
     }
 
     /// Gives what is under `key` another lifetime, counted from now. False if nothing usable is there.
@@ -291,7 +302,7 @@ where
     }
 
     /// The atomic change of [`Cache::take`].
-    async fn take(self) -> Result<Option<V>> {
+    async fn take(&self) -> Result<Took<V>> {
         let inner = &self.writer.0.inner;
         let below = inner.below()?;
         let path = below.path(&self.writer.0.key)?;
@@ -306,12 +317,22 @@ where
         match updated? {
             Updated::Taken(Some(record)) => {
                 inner.context.versions.saw(record.version);
-                below.decode(&record).map(Some)
+                below.decode(&record).map(Some).map(Took::Done)
+            }
+            Updated::Older(held) => {
+                inner.context.versions.saw(held);
+                Ok(Took::Older)
             }
             Updated::TooLate => Err(too_late()),
-            _ => Ok(None),
+            _ => Ok(Took::Done(None)),
         }
     }
+}
+
+/// What an atomic take came to.
+enum Took<V> {
+    Done(Option<V>),
+    Older,
 }
 
 fn too_late() -> Error {

@@ -102,7 +102,11 @@ pub trait Tier: Send + Sync + 'static {
         async { Err(error) }
     }
 
-    /// Empties a namespace, and nothing outside it.
+    /// Empties a namespace, and nothing outside it: what is older than the clearing is gone and does not come back.
+    ///
+    /// A tier that knows the newest version in the namespace refuses with [`Wrote::Older`] if that is newer than the clearing, and
+    /// the caller comes again above it. One that cannot know lets newer records stay and answers [`Wrote::Done`]: there,
+    /// what a writer with a clock ahead of ours wrote just before may survive.
     ///
     /// # Errors
     ///

@@ -18,7 +18,8 @@ pub struct Update<'a> {
     pub path: Path<'a>,
     /// What.
     pub change: Change,
-    /// The least version it gets. The tier lifts it above what it holds, so an update is never refused as older.
+    /// The least version it gets. A tier that can lifts it above what it holds; one that cannot answers
+    /// [`Updated::Older`].
     pub version: Version,
     /// When it was decided, by the caller's wall clock; see [`Write::as_of`](crate::Write::as_of).
     pub as_of: Timestamp,
@@ -99,6 +100,9 @@ pub enum Updated {
     },
     /// The time.
     Now(Timestamp),
+    /// Nothing was done: the tier holds this version, which is newer, and cannot lift the update above it by itself (a
+    /// script without 64-bit arithmetic, a record sealed with its version). The caller draws above it and comes again.
+    Older(Version),
     /// Decided too long ago to be ordered against tombstones.
     TooLate,
 }
