@@ -186,6 +186,24 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         (answer, bury)
     }
 
+    /// Of the writes that the truth took and the copy refused as older, those whose copy is ahead of the truth: one that lost
+    /// what it had taken. Mostly none: another writer came between, and the truth has what the copy has.
+    async fn ahead_of_truth(
+        &self,
+        writes: &[Write<'_>],
+        refused: Vec<(usize, Version)>,
+    ) -> Vec<(usize, Version)> {
+        if refused.is_empty() {
+            return refused;
+        }
+        let paths: Vec<Path<'_>> = refused.iter().map(|(index, _)| writes[*index].path.borrowed()).collect();
+        let Ok(found) = self.far.read(&paths, Intent::Confirm).await else { return refused };
+        let is_behind =
+            |found: Result<Found>, held| found.is_ok_and(|found| found.entry.version() < Some(held));
+        let asked = refused.into_iter().zip(found);
+        asked.filter_map(|(refused, found)| is_behind(found, refused.1).then_some(refused)).collect()
+    }
+
     /// Writes to the near tier and keeps book of what it missed. The answers are those of the near tier.
     async fn write_copies(&self, copies: &[Write<'_>]) -> Vec<Result<Wrote>> {
         if copies.is_empty() {
@@ -373,13 +391,16 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
                 origins.push(index);
             }
         }
-        for (index, copied) in origins.into_iter().zip(self.write_copies(&copies).await) {
-            // The copy holds something newer than the truth was just given: the live writer goes again, above it.
-            if let (Ok(Wrote::Older(held)), Guard::Newer, Ok(_)) =
-                (copied, writes[index].guard, &answers[index])
-            {
-                answers[index] = Ok(Wrote::Older(held));
-            }
+        let refused =
+            origins.into_iter().zip(self.write_copies(&copies).await).filter_map(|(index, copied)| {
+                match (copied, writes[index].guard, &answers[index]) {
+                    (Ok(Wrote::Older(held)), Guard::Newer, Ok(_)) => Some((index, held)),
+                    _ => None,
+                }
+            });
+        for (index, held) in self.ahead_of_truth(writes, refused.collect()).await {
+            // The live writer goes again, above what the copy holds.
+            answers[index] = Ok(Wrote::Older(held));
         }
         truth.map(|_| answers)
     }

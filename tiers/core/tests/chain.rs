@@ -274,7 +274,7 @@ fn a_record_in_doubt_is_not_passed_on_to_a_nearer_tier() {
 }
 
 #[test]
-fn a_copy_newer_than_the_truth_makes_the_writer_go_again() {
+fn a_copy_ahead_of_the_truth_makes_the_writer_go_again() {
     let world = World::new();
     let (near, far, chain) = pair(&world, Scope::Process);
     let ahead = Record {
