@@ -1,4 +1,5 @@
-//! The seam between typed memory and tiers of bytes: keys become paths and values records here, and nowhere else.
+//! The seam between typed memory and tiers of bytes: keys become paths and values records here, and nowhere
+//! else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use nanotier_tier::{
     Record, Result, Scope, Tier, Timestamp, Version,
 };
 
-/// Turns a key into its bytes. Known only where `K` is a [`Key`](nanotier_tier::Key), kept where it need not be.
+/// Turns a key into its bytes. Known only where `K` is a [`Key`](nanotier_tier::Key), kept where it need not
+/// be.
 pub(crate) type KeyBytesOf<K> = for<'k> fn(&'k K) -> KeyBytes<'k>;
 
 /// What lies below memory, and how to speak to it.

@@ -60,7 +60,8 @@ impl<K, V> Builder<K, V> {
         }
     }
 
-    /// How many entries memory holds. With 0 it keeps none. Default [`CAPACITY_DEFAULT`](Self::CAPACITY_DEFAULT).
+    /// How many entries memory holds. With 0 it keeps none. Default
+    /// [`CAPACITY_DEFAULT`](Self::CAPACITY_DEFAULT).
     pub fn capacity(self, entries: u64) -> Self {
         Self { capacity: entries, ..self }
     }
@@ -81,20 +82,22 @@ impl<K, V> Builder<K, V> {
         self
     }
 
-    /// How long after that they are served as stale, while a new value is fetched or when none can be had. Zero by default.
+    /// How long after that they are served as stale, while a new value is fetched or when none can be had.
+    /// Zero by default.
     pub fn stale_for(mut self, stale_for: Duration) -> Self {
         self.lifetimes.stale_for = stale_for;
         self
     }
 
-    /// How long a loaded value stays in memory that the truth could not take because it was down. Short, so that the truth is soon asked
-    /// again. Default [`DEGRADED_TTL_DEFAULT`](Self::DEGRADED_TTL_DEFAULT).
+    /// How long a loaded value stays in memory that the truth could not take because it was down. Short, so
+    /// that the truth is soon asked again. Default [`DEGRADED_TTL_DEFAULT`](Self::DEGRADED_TTL_DEFAULT).
     pub fn degraded_ttl(mut self, degraded_ttl: Duration) -> Self {
         self.lifetimes.degraded_ttl = degraded_ttl;
         self
     }
 
-    /// How long memory and private copies are believed before a truth that others write too is asked again. Default 60 s.
+    /// How long memory and private copies are believed before a truth that others write too is asked again.
+    /// Default 60 s.
     pub fn recheck(self, recheck: Duration) -> Self {
         Self { recheck, ..self }
     }
@@ -122,8 +125,8 @@ impl<K, V> Builder<K, V> {
         Self { clock: Some(clock), ..self }
     }
 
-    /// Where work runs that no caller waits for any more. By default the tokio runtime of the caller, with the feature `tokio` and
-    /// inside one; else one worker thread, started when first needed.
+    /// Where work runs that no caller waits for any more. By default the tokio runtime of the caller, with
+    /// the feature `tokio` and inside one; else one worker thread, started when first needed.
     pub fn spawner(self, spawner: impl Spawn) -> Self {
         Self { spawner: Some(Arc::new(spawner)), ..self }
     }
@@ -133,8 +136,8 @@ impl<K, V> Builder<K, V> {
         Self { observer: Some(Arc::new(observer)), ..self }
     }
 
-    /// The number by which this cache's writes are told from those of others that share its tiers. Random by default, and only a
-    /// test has a reason to choose it: it must differ between them.
+    /// The number by which this cache's writes are told from those of others that share its tiers. Random by
+    /// default, and only a test has a reason to choose it: it must differ between them.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
     }

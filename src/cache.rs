@@ -1,5 +1,5 @@
-//! The cache, and what is read from it. The order of steps of a miss is in `look.rs`, of a load in `load.rs`, of a write in
-//! `write.rs`, and nowhere else.
+//! The cache, and what is read from it. The order of steps of a miss is in `look.rs`, of a load in `load.rs`,
+//! of a write in `write.rs`, and nowhere else.
 
 use std::fmt;
 use std::future::Future;
@@ -19,7 +19,8 @@ use crate::lookup::{Detailed, Lookup, Source};
 use crate::owned::OwnedFrom;
 use crate::ttl::Lifetimes;
 
-/// A cache of `V` by `K`: memory first, then whatever tiers lie below it. Clones are handles on the same cache.
+/// A cache of `V` by `K`: memory first, then whatever tiers lie below it. Clones are handles on the same
+/// cache.
 ///
 /// | call | memory holds it fresh | else |
 /// |---|---|---|
@@ -64,9 +65,11 @@ where
         Builder::new()
     }
 
-    /// The value of `key`: from memory at once, else from the nearest tier that has it fresh, else the freshest that is usable.
+    /// The value of `key`: from memory at once, else from the nearest tier that has it fresh, else the
+    /// freshest that is usable.
     ///
-    /// A stale value is answered as it is; where tiers lie below, a fresher one is looked for behind. `None` is a miss, not an error.
+    /// A stale value is answered as it is; where tiers lie below, a fresher one is looked for behind. `None`
+    /// is a miss, not an error.
     ///
     /// # Errors
     ///
@@ -87,7 +90,8 @@ where
         }
     }
 
-    /// The value of `key` if memory holds it, and how good it is. Asks nobody, refreshes nothing, never waits.
+    /// The value of `key` if memory holds it, and how good it is. Asks nobody, refreshes nothing, never
+    /// waits.
     #[inline]
     pub fn resident<Q>(&self, key: &Q) -> Option<(V, Freshness)>
     where
@@ -99,7 +103,8 @@ where
             .read(key, |entry| entry.freshness(now).map(|freshness| (entry.value.clone(), freshness)))?
     }
 
-    /// Looks at the value of `key` in memory without cloning it. `None` if memory does not hold it fresh or stale.
+    /// Looks at the value of `key` in memory without cloning it. `None` if memory does not hold it fresh or
+    /// stale.
     ///
     /// `f` runs under the entry's protection: keep it short, and do not write to the same cache from it.
     #[inline]
@@ -134,20 +139,22 @@ where
         }
     }
 
-    /// The value of `key`, loaded by `load` if nobody has it. One load per key in this process, however many ask.
+    /// The value of `key`, loaded by `load` if nobody has it. One load per key in this process, however many
+    /// ask.
     ///
-    /// The load belongs to the cache: whoever waits for it drives it, and if all leave it goes on by itself. A stale value is answered at
-    /// once while `load` runs behind. A write to the key while the load runs wins over it.
+    /// The load belongs to the cache: whoever waits for it drives it, and if all leave it goes on by itself.
+    /// A stale value is answered at once while `load` runs behind. A write to the key while the load runs
+    /// wins over it.
     ///
-    /// `load` is a closure, not a future: on a hit it is dropped without having begun. It must be `Send` and own what it uses,
-    /// since it may outlive its caller.
+    /// `load` is a closure, not a future: on a hit it is dropped without having begun. It must be `Send` and
+    /// own what it uses, since it may outlive its caller.
     ///
     /// # Errors
     ///
     /// Told when awaited: [`LoaderPanicked`](nanotier_tier::ErrorKind::LoaderPanicked);
     /// [`Reentrant`](nanotier_tier::ErrorKind::Reentrant) if the loader asks for its own key;
-    /// [`Loader`](nanotier_tier::ErrorKind::Loader) if another caller's fallible load was joined and failed. A tier that fails is no error here: the loader has the
-    /// answer.
+    /// [`Loader`](nanotier_tier::ErrorKind::Loader) if another caller's fallible load was joined and failed.
+    /// A tier that fails is no error here: the loader has the answer.
     #[inline]
     pub fn get_with<'a, Q, F, L>(&'a self, key: &'a Q, load: F) -> Lookup<'a, V>
     where
@@ -162,8 +169,8 @@ where
         }
     }
 
-    /// [`get_with`](Cache::get_with) for a loader that blocks: it runs on the thread that drives the load, which is the caller's own if it
-    /// [waits](Lookup::wait).
+    /// [`get_with`](Cache::get_with) for a loader that blocks: it runs on the thread that drives the load,
+    /// which is the caller's own if it [waits](Lookup::wait).
     #[inline]
     pub fn get_with_blocking<'a, Q, F>(&'a self, key: &'a Q, load: F) -> Lookup<'a, V>
     where
@@ -177,7 +184,8 @@ where
         }
     }
 
-    /// [`get_with`](Cache::get_with) for a loader that can fail. An error is told to all who wait, and kept nowhere.
+    /// [`get_with`](Cache::get_with) for a loader that can fail. An error is told to all who wait, and kept
+    /// nowhere.
     ///
     /// # Errors
     ///

@@ -28,8 +28,8 @@ pub(crate) enum State {
 }
 
 impl<V> Resident<V> {
-    /// An entry as a record's deadlines say, admitted now. It lives at most as long after its admission as its writer
-    /// gave it: a writer whose clock is ahead cannot stretch its life.
+    /// An entry as a record's deadlines say, admitted now. It lives at most as long after its admission as
+    /// its writer gave it: a writer whose clock is ahead cannot stretch its life.
     pub(crate) fn admitted(
         value: V,
         deadlines: Deadlines,

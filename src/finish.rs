@@ -17,8 +17,8 @@ pub(crate) struct Finish<T: Send + 'static> {
     handed_over: bool,
 }
 
-/// Whether the caller is still there. A write whose caller has left is finished as far as it got, but does not go again against
-/// a newer one: a dead writer never wins.
+/// Whether the caller is still there. A write whose caller has left is finished as far as it got, but does
+/// not go again against a newer one: a dead writer never wins.
 #[derive(Clone, Debug)]
 pub(crate) struct Attended(Arc<AtomicBool>);
 

@@ -1,11 +1,12 @@
 //! One piece of work that many wait for.
 //!
-//! The work belongs to the flight, not to who started it. **Whoever is polled drives it**: there is no leader whose delay or end could
-//! leave the others waiting, and no task is spawned as long as somebody waits. When the last one leaves, the work is
-//! handed to the cache's spawner and goes on, or is dropped, as its [`Orphan`] policy says.
+//! The work belongs to the flight, not to who started it. **Whoever is polled drives it**: there is no leader
+//! whose delay or end could leave the others waiting, and no task is spawned as long as somebody waits. When
+//! the last one leaves, the work is handed to the cache's spawner and goes on, or is dropped, as its
+//! [`Orphan`] policy says.
 //!
-//! States of a flight: *idle* (work is here), *busy* (somebody polls it right now), *settled* (outcome is here), *abandoned* (the last one left and
-//! the work was dropped). A wake, whether it arrives while busy or
+//! States of a flight: *idle* (work is here), *busy* (somebody polls it right now), *settled* (outcome is
+//! here), *abandoned* (the last one left and the work was dropped). A wake, whether it arrives while busy or
 //! while idle, wakes all who wait, since any of them may have gone to sleep for good.
 
 use std::cell::RefCell;
@@ -117,7 +118,8 @@ impl<T: Clone + Send + 'static> Flight<T> {
                     state.work = Some(work);
                     if std::mem::take(&mut state.woken) { take_wakers(&mut state) } else { Vec::new() }
                 };
-                // Woken while it was polled, perhaps by itself to let others run: polled again, but not in this turn.
+                // Woken while it was polled, perhaps by itself to let others run: polled again, but not in
+                // this turn.
                 wakers.into_iter().for_each(Waker::wake);
                 return Poll::Pending;
             }

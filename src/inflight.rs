@@ -1,11 +1,12 @@
-//! What is under way, per key: who loads, who writes, and below which version memory admits nothing (rule O5).
+//! What is under way, per key: who loads, who writes, and below which version memory admits nothing (rule
+//! O5).
 //!
-//! A key has a slot here while anything on it is in flight, and only then. A writer raises the slot's **floor** and unlinks
-//! its flights: who comes later starts anew, and what those flights bring is admitted nowhere. The floor stays
-//! until the last of all that began before has gone.
+//! A key has a slot here while anything on it is in flight, and only then. A writer raises the slot's
+//! **floor** and unlinks its flights: who comes later starts anew, and what those flights bring is admitted
+//! nowhere. The floor stays until the last of all that began before has gone.
 //!
-//! Each shard is one short lock. Nothing is called under it but `Hash`, `Eq` and `Clone` of keys; the engine calls
-//! [`InFlight::admits`] under its own lock, so the engine must not be called from here.
+//! Each shard is one short lock. Nothing is called under it but `Hash`, `Eq` and `Clone` of keys; the engine
+//! calls [`InFlight::admits`] under its own lock, so the engine must not be called from here.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -74,7 +75,8 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
         }
     }
 
-    /// True if nothing at all is in flight. What begins at this very moment overlaps the caller, and may come after it.
+    /// True if nothing at all is in flight. What begins at this very moment overlaps the caller, and may come
+    /// after it.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.slots.load(Relaxed) == 0

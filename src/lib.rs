@@ -16,11 +16,12 @@
 //! # }
 //! ```
 //!
-//! Every call that may go below memory returns a [`Lookup`]: `.await` it, or [`wait`](Lookup::wait) for it on a thread
-//! without any runtime, or ask it to be quick about it with [`try_now`](Lookup::try_now). What memory holds is answered
-//! before anything is polled.
+//! Every call that may go below memory returns a [`Lookup`]: `.await` it, or [`wait`](Lookup::wait) for it on
+//! a thread without any runtime, or ask it to be quick about it with [`try_now`](Lookup::try_now). What
+//! memory holds is answered before anything is polled.
 //!
-//! `docs/CONSISTENCY.md` in the repository says what is promised when several tiers and processes hold copies.
+//! `docs/CONSISTENCY.md` in the repository says what is promised when several tiers and processes hold
+//! copies.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -60,7 +60,8 @@ where
         }
     }
 
-    /// A load after a stale record was found below: it goes past the look, since the truth is asked by its own read.
+    /// A load after a stale record was found below: it goes past the look, since the truth is asked by its
+    /// own read.
     fn refresh_behind(self: &Arc<Self>, key: &K, loader: Loader<V>) {
         let flight = self.inflight.load(key, || {
             let id = flight::next_id();
@@ -99,7 +100,8 @@ where
     compute(&ticket, loader, seen, read_at).await
 }
 
-/// Loads anew though something usable is there: the truth is asked what it holds, so that the fill can be guarded by it.
+/// Loads anew though something usable is there: the truth is asked what it holds, so that the fill can be
+/// guarded by it.
 async fn refresh_flight<K, V>(ticket: Ticket<K, V>, loader: Loader<V>) -> Outcome<V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -158,7 +160,8 @@ struct Filling {
     load_cost: Duration,
 }
 
-/// A loaded value goes to the truth, and only if that took it, to memory. A truth that is down leaves it in memory for a short time.
+/// A loaded value goes to the truth, and only if that took it, to memory. A truth that is down leaves it in
+/// memory for a short time.
 async fn fill<K, V>(ticket: &Ticket<K, V>, value: &V, filling: Filling)
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,

@@ -10,8 +10,8 @@ use nanotier_tier::{Error, ErrorKind};
 pub enum LoadError<E> {
     /// The loader said no. Shared by all who waited for it.
     Loader(Arc<E>),
-    /// The load did not get as far as an answer of the loader; or the loader failed for a caller whose error is of another
-    /// type than this one's ([`ErrorKind::Loader`], with its text).
+    /// The load did not get as far as an answer of the loader; or the loader failed for a caller whose error
+    /// is of another type than this one's ([`ErrorKind::Loader`], with its text).
     Cache(Error),
 }
 
@@ -57,7 +57,8 @@ impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
     }
 }
 
-/// The same with the type of the loader's error forgotten: how it travels in a flight that callers of several types share.
+/// The same with the type of the loader's error forgotten: how it travels in a flight that callers of several
+/// types share.
 #[derive(Clone)]
 pub(crate) enum Failure {
     Loader { error: Arc<dyn Any + Send + Sync>, text: Arc<str> },

@@ -128,7 +128,8 @@ where
                 intent = if intent.may_load() { Intent::Refresh } else { Intent::Confirm };
             }
             Taken::Unreadable { .. } => {
-                // Removed if unchanged, so that the next reader need not meet it. The loader, if there is one, sees what the burial left.
+                // Removed if unchanged, so that the next reader need not meet it. The loader, if there is
+                // one, sees what the burial left.
                 inner.bury(below, &path, seen, read_at).await;
                 intent = if intent.may_load() { Intent::Refresh } else { Intent::Confirm };
                 match below.tier.read_one(&path, intent).await {

@@ -19,8 +19,8 @@ use nanotier_tier::{BoxFuture, Error, ErrorKind, Freshness, TierIndex};
 /// | only if that costs nothing | [`try_now`](Lookup::try_now) |
 ///
 /// A read does nothing below memory until it is polled, and nothing more once it is dropped. A write
-/// begins when it is called: memory no longer serves the older value from then on, and if the `Lookup` is dropped
-/// the cache finishes the write by itself, unless a newer one comes first; only the error is lost.
+/// begins when it is called: memory no longer serves the older value from then on, and if the `Lookup` is
+/// dropped the cache finishes the write by itself, unless a newer one comes first; only the error is lost.
 ///
 /// A ready `Lookup` has allocated nothing; one that goes below has allocated once.
 #[must_use = "await it or call `.wait()`: a read does nothing below memory until then, and a write tells its errors there"]
@@ -97,7 +97,8 @@ impl<T, E> Lookup<'_, T, E> {
         Self { state: State::Below(Box::pin(future)), cache: PhantomData }
     }
 
-    /// The answer if it is there already, else the lookup back, to be awaited or waited for. Never blocks, never polls.
+    /// The answer if it is there already, else the lookup back, to be awaited or waited for. Never blocks,
+    /// never polls.
     ///
     /// # Errors
     ///
@@ -150,8 +151,8 @@ impl<T, E> Lookup<'_, T, E> {
         }
     }
 
-    /// The same for at most `limit` of real time. A read or load that took too long goes on for whoever else waits for it; a write is
-    /// finished by the cache.
+    /// The same for at most `limit` of real time. A read or load that took too long goes on for whoever else
+    /// waits for it; a write is finished by the cache.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! The same for many keys at once: memory answers what it has, and the tiers are asked for the rest in one batch.
+//! The same for many keys at once: memory answers what it has, and the tiers are asked for the rest in one
+//! batch.
 
 use std::hash::Hash;
 
@@ -17,8 +18,9 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The values of many keys, in their order. What memory does not hold fresh or stale is asked of the tiers in one batch, and of
-    /// each farther tier only what the nearer ones lack. A key may occur twice.
+    /// The values of many keys, in their order. What memory does not hold fresh or stale is asked of the
+    /// tiers in one batch, and of each farther tier only what the nearer ones lack. A key may occur
+    /// twice.
     ///
     /// Ready at once if memory has them all.
     ///
@@ -54,7 +56,8 @@ where
         })
     }
 
-    /// Stores many values in one batch, for as long as the cache says. Each is a write of its own: some may fail and others not.
+    /// Stores many values in one batch, for as long as the cache says. Each is a write of its own: some may
+    /// fail and others not.
     ///
     /// Of a key that occurs twice the last value stays.
     ///

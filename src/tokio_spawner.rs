@@ -9,8 +9,8 @@ pub struct TokioSpawner(pub Handle);
 
 impl Spawn for TokioSpawner {
     fn spawn(&self, task: Task) -> Result<(), Task> {
-        // A runtime that is shut down drops the task, and what is dropped unfinished comes back to the cache's spawner; from outside any
-        // runtime that is the worker thread.
+        // A runtime that is shut down drops the task, and what is dropped unfinished comes back to the
+        // cache's spawner; from outside any runtime that is the worker thread.
         drop(self.0.spawn(task));
         Ok(())
     }

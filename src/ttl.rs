@@ -55,7 +55,8 @@ impl Lifetimes {
         ttl.map_or(Deadlines::NEVER, |ttl| Deadlines::after(now, ttl, self.stale_for))
     }
 
-    /// The deadlines of a loaded value that the truth does not have: short, so that the truth is asked again soon.
+    /// The deadlines of a loaded value that the truth does not have: short, so that the truth is asked again
+    /// soon.
     pub(crate) fn degraded(&self, ttl: Ttl, now: Timestamp) -> Deadlines {
         let full = self.deadlines(ttl, now);
         let short = now.plus(self.degraded_ttl);

@@ -1,8 +1,8 @@
 //! The order of steps of a write: memory lets go, the truth is written, then the copies, memory last.
 //!
-//! A write begins when it is called. Its caller drives it; if the caller leaves, the cache finishes it (rule O6). One that was
-//! refused as older goes again above what it was refused for, as long as its caller is there: a live write wins, a dead one never
-//! does (O1).
+//! A write begins when it is called. Its caller drives it; if the caller leaves, the cache finishes it (rule
+//! O6). One that was refused as older goes again above what it was refused for, as long as its caller is
+//! there: a live write wins, a dead one never does (O1).
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -34,19 +34,20 @@ where
 {
     /// Stores `value` under `key`, for as long as the cache says.
     ///
-    /// Without tiers it is done when the call returns. With tiers it begins at the call: memory lets go of the older value at once;
-    /// when the lookup is ready the truth has the new one, and so do the copies, memory last. Of two writes at once one comes after the other, in every
-    /// tier alike.
+    /// Without tiers it is done when the call returns. With tiers it begins at the call: memory lets go of
+    /// the older value at once; when the lookup is ready the truth has the new one, and so do the copies,
+    /// memory last. Of two writes at once one comes after the other, in every tier alike.
     ///
     /// # Errors
     ///
-    /// Told when awaited: the value has no encoding, the key is too long, or the truth did not take it. Then the truth holds the older value or the
-    /// new one, and no copy serves the older one.
+    /// Told when awaited: the value has no encoding, the key is too long, or the truth did not take it. Then
+    /// the truth holds the older value or the new one, and no copy serves the older one.
     pub fn insert(&self, key: K, value: V) -> Lookup<'_, ()> {
         self.insert_for(key, value, Ttl::Default)
     }
 
-    /// [`insert`](Cache::insert) with a lifetime of its own: a [`Duration`](std::time::Duration) or a [`Ttl`].
+    /// [`insert`](Cache::insert) with a lifetime of its own: a [`Duration`](std::time::Duration) or a
+    /// [`Ttl`].
     ///
     /// A lifetime of zero stores a value that is gone at once: it removes whatever was there.
     ///
@@ -69,8 +70,8 @@ where
         }
     }
 
-    /// Removes `key` everywhere: when the lookup is ready no older value is served by the truth, nor by any copy of this process, whatever was
-    /// in flight. Removing what is not there is fine.
+    /// Removes `key` everywhere: when the lookup is ready no older value is served by the truth, nor by any
+    /// copy of this process, whatever was in flight. Removing what is not there is fine.
     ///
     /// # Errors
     ///
@@ -113,12 +114,13 @@ where
         Lookup::below(Finish::new(work, attended, self.0.context.clone()))
     }
 
-    /// Removes `key` and answers what was there. Of all who take at once, in all processes that share the truth, one gets it.
+    /// Removes `key` and answers what was there. Of all who take at once, in all processes that share the
+    /// truth, one gets it.
     ///
     /// # Errors
     ///
-    /// Told when awaited: [`ErrorKind::Unsupported`] if the truth cannot take atomically; [`ErrorKind::Codec`] if what was taken does not
-    /// decode.
+    /// Told when awaited: [`ErrorKind::Unsupported`] if the truth cannot take atomically;
+    /// [`ErrorKind::Codec`] if what was taken does not decode.
     pub fn take<Q>(&self, key: &Q) -> Lookup<'_, Option<V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -156,7 +158,8 @@ where
     ///
     /// # Errors
     ///
-    /// Told when awaited: the truth could not be asked or did not take it; [`ErrorKind::Contended`] if others kept writing the key.
+    /// Told when awaited: the truth could not be asked or did not take it; [`ErrorKind::Contended`] if others
+    /// kept writing the key.
     pub fn touch<Q>(&self, key: &Q, ttl: impl Into<Ttl>) -> Lookup<'_, bool>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -220,8 +223,8 @@ where
     }
 }
 
-/// A writer's ticket. When it goes, flights that began while the write was under way lose their key too: they may have
-/// read what the write replaced, and who comes after the write has returned must not join them.
+/// A writer's ticket. When it goes, flights that began while the write was under way lose their key too: they
+/// may have read what the write replaced, and who comes after the write has returned must not join them.
 struct Writer<K, V>(Ticket<K, V>)
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -271,8 +274,8 @@ where
         self.let_go(self.version);
     }
 
-    /// The floor rises above what has outdone this write so far. That may be in memory by now, if it was a write of this
-    /// process that settled in between: memory lets go once more.
+    /// The floor rises above what has outdone this write so far. That may be in memory by now, if it was a
+    /// write of this process that settled in between: memory lets go once more.
     fn let_go(&self, version: Version) {
         let Ticket { inner, key, .. } = &self.writer.0;
         inner.inflight.raise(key, version);
@@ -470,7 +473,8 @@ where
         Err(Error::new(ErrorKind::Contended, below.tier.name(), "clear"))
     }
 
-    /// A write where memory is the truth: flights that began before it or during it lose their key, if there are any.
+    /// A write where memory is the truth: flights that began before it or during it lose their key, if there
+    /// are any.
     pub(crate) fn in_memory<R>(&self, key: &K, write: impl FnOnce() -> R) -> R {
         self.unlink_if_any(key);
         let result = write();

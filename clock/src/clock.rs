@@ -24,10 +24,11 @@ enum Source {
 }
 
 impl Clock {
-    /// The process-wide ticking clock, the default: the first one starts a thread, the last one to go ends it.
+    /// The process-wide ticking clock, the default: the first one starts a thread, the last one to go ends
+    /// it.
     ///
-    /// Time stands still between ticks. If the thread is gone (in a forked child) or starved, [`catch_up`](Clock::catch_up)
-    /// mends the clock.
+    /// Time stands still between ticks. If the thread is gone (in a forked child) or starved,
+    /// [`catch_up`](Clock::catch_up) mends the clock.
     #[must_use]
     pub fn ticking() -> Self {
         Self(Source::Ticking(ticker::share()))
@@ -86,7 +87,8 @@ impl Clock {
         if at >= wall { now.plus(at.since(wall)) } else { now.minus(wall.since(at)) }
     }
 
-    /// What the wall clock will show at `at`, if nobody sets it. The inverse of [`moment_of`](Clock::moment_of).
+    /// What the wall clock will show at `at`, if nobody sets it. The inverse of
+    /// [`moment_of`](Clock::moment_of).
     #[must_use]
     pub fn timestamp_of(&self, at: Moment) -> Timestamp {
         if at.is_never() {
@@ -105,8 +107,8 @@ impl Default for Clock {
 
 /// The kernel's coarse monotonic clock, plus the time spent suspended, which that clock leaves out.
 ///
-/// The suspended time is looked up again once a second of awake time: after a resume, readings are behind for at most
-/// that long.
+/// The suspended time is looked up again once a second of awake time: after a resume, readings are behind for
+/// at most that long.
 #[derive(Debug)]
 struct Coarse {
     /// Suspended milliseconds so far. Written by whoever finds `look_again_ms` passed; all write the same.
@@ -133,8 +135,8 @@ impl Coarse {
 
     #[cold]
     fn look_up(&self, awake_ms: u64) {
-        // The coarse clock lags by up to a tick: a difference that small is no suspend. Only growth counts, so that
-        // time never goes back.
+        // The coarse clock lags by up to a tick: a difference that small is no suspend. Only growth counts,
+        // so that time never goes back.
         let suspended_ms = os::steady_ms().saturating_sub(awake_ms).saturating_sub(20);
         self.suspended_ms.fetch_max(suspended_ms, Relaxed);
         self.look_again_ms.store(awake_ms + 1000, Relaxed);

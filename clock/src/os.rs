@@ -24,7 +24,8 @@ mod linux {
         ms(ClockId::Boottime)
     }
 
-    /// The kernel's coarse steady clock, without time spent suspended. About 11 cycles, off by a tick (1 to 10 ms).
+    /// The kernel's coarse steady clock, without time spent suspended. About 11 cycles, off by a tick (1 to
+    /// 10 ms).
     pub(crate) fn coarse_ms() -> u64 {
         ms(ClockId::MonotonicCoarse)
     }

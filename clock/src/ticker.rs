@@ -2,7 +2,8 @@
 //!
 //! The first clock that needs it starts it, the last one that goes ends it. Between two ticks the time stands
 //! still: a reader is late by at most [`TICK`] plus what the scheduler adds. If the thread cannot be started,
-//! or is gone (a forked child has no copy of it), [`Beat::catch_up`] brings the time up to date on slow paths.
+//! or is gone (a forked child has no copy of it), [`Beat::catch_up`] brings the time up to date on slow
+//! paths.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -58,8 +59,8 @@ impl Beat {
 
     /// Asks the operating system whether the ticker is behind by more than a second, and catches up if so.
     ///
-    /// For slow paths: a miss or a write asks, a hit does not. It is what ends a frozen clock in a forked child, where the
-    /// thread does not exist.
+    /// For slow paths: a miss or a write asks, a hit does not. It is what ends a frozen clock in a forked
+    /// child, where the thread does not exist.
     pub(crate) fn catch_up(&self) {
         if os::steady_ms().saturating_sub(self.steady_ms()) > 1000 {
             self.write_down();

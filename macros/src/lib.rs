@@ -7,9 +7,10 @@ use proc_macro::TokenStream;
 
 /// Derives `Key` for a struct or an enum whose fields are all keys.
 ///
-/// The bytes are those of the fields, one after the other; of an enum, the number of the variant (`u32`, big end first, counted
-/// from 0 in the order they are written) before them. So **adding a variant at the end keeps old keys readable; reordering
-/// fields or variants changes them**. A struct with one field has that field's bytes.
+/// The bytes are those of the fields, one after the other; of an enum, the number of the variant (`u32`, big
+/// end first, counted from 0 in the order they are written) before them. So **adding a variant at the end
+/// keeps old keys readable; reordering fields or variants changes them**. A struct with one field has that
+/// field's bytes.
 ///
 /// ```ignore
 /// #[derive(Clone, PartialEq, Eq, Hash, nanotier::Key)]

@@ -15,7 +15,8 @@ use crate::update::{Update, Updated};
 
 /// A tier of any type. Cloning shares it.
 ///
-/// A call costs one box and one indirect call more than on the tier itself, about 20 ns; it is always below memory.
+/// A call costs one box and one indirect call more than on the tier itself, about 20 ns; it is always below
+/// memory.
 #[derive(Clone)]
 pub struct AnyTier(Arc<dyn Erased>);
 

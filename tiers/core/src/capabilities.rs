@@ -39,9 +39,10 @@ pub struct Capabilities {
     pub ttl_grain: Duration,
     /// How long a tombstone is kept.
     pub horizon: Duration,
-    /// True if it may forget a tombstone sooner, under pressure. It must then hand out leases on a miss: they keep a slow load
-    /// from filling over a forgotten removal. They do not keep out a late put, or a promotion into such a tier where it is a
-    /// copy: what is older may be seen there again until it is rechecked.
+    /// True if it may forget a tombstone sooner, under pressure. It must then hand out leases on a miss:
+    /// they keep a slow load from filling over a forgotten removal. They do not keep out a late put, or
+    /// a promotion into such a tier where it is a copy: what is older may be seen there again until it
+    /// is rechecked.
     pub may_evict_tombstones: bool,
     /// True if [`update`](crate::Tier::update) works.
     pub updates: bool,

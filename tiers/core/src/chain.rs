@@ -1,8 +1,8 @@
 //! Two tiers that behave as one: a near copy and a far truth, or a far chain of them.
 //!
-//! The order of every step is here and nowhere else below memory: **truth first, copies after, far to near**. A copy that
-//! may have missed a write is not believed until the truth has confirmed it (O7): per path as long as the list of
-//! missed paths has room, else for everything the copy was given before.
+//! The order of every step is here and nowhere else below memory: **truth first, copies after, far to near**.
+//! A copy that may have missed a write is not believed until the truth has confirmed it (O7): per path as
+//! long as the list of missed paths has room, else for everything the copy was given before.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -38,11 +38,13 @@ pub struct Chain<Near, Far> {
 /// What the near tier may have missed.
 #[derive(Debug, Default)]
 struct Missed {
-    /// Paths (as bytes) whose copy could not be written, and the version it should have got. A copy older than that is dead.
+    /// Paths (as bytes) whose copy could not be written, and the version it should have got. A copy older
+    /// than that is dead.
     paths: HashMap<Vec<u8>, Version>,
     /// Copies confirmed at or before this moment are at most stale.
     distrusted_until: Timestamp,
-    /// Copies confirmed at or before this moment do not count at all: more was missed than `paths` could hold.
+    /// Copies confirmed at or before this moment do not count at all: more was missed than `paths` could
+    /// hold.
     blind_until: Timestamp,
 }
 
@@ -87,7 +89,8 @@ impl Missed {
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] for no tier at all, for more than 16, and for a tier that is shared more widely than the one below it (O10).
+/// [`ErrorKind::Config`] for no tier at all, for more than 16, and for a tier that is shared more widely than
+/// the one below it (O10).
 pub fn chain(near_to_far: impl IntoIterator<Item = AnyTier>) -> Result<AnyTier> {
     let tiers: Vec<AnyTier> = near_to_far.into_iter().collect();
     let config = |detail: String| Err(Error::new(ErrorKind::Config, "chain", "build").with_detail(detail));
@@ -108,8 +111,8 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         Self { near, far, attachment: Attachment::default(), missed: Mutex::new(Missed::default()) }
     }
 
-    /// Says that the near tier may have missed something (a gap in a watch, a doubtful restart): what it was given until
-    /// now is at most stale until the truth confirms it.
+    /// Says that the near tier may have missed something (a gap in a watch, a doubtful restart): what it was
+    /// given until now is at most stale until the truth confirms it.
     pub fn distrust(&self) {
         let now = self.now();
         let mut missed = self.missed.lock();
@@ -143,7 +146,8 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         }
         let distrusted_until = missed.distrusted_until.max(self.near.believed_since());
         drop(missed);
-        // Confirmed in the future: the wall clock was set back since, and the moments here cannot be compared.
+        // Confirmed in the future: the wall clock was set back since, and the moments here cannot be
+        // compared.
         let in_future = confirmed_at > now && found.entry.record().is_some();
         let in_doubt = in_future || (distrusted_until > Timestamp::ZERO && confirmed_at <= distrusted_until);
         let overdue = self.far_is_wider() && now >= confirmed_at.plus(self.attachment.context().recheck);
@@ -186,8 +190,9 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         (answer, bury)
     }
 
-    /// Of the writes that the truth took and the copy refused as older, those whose copy is ahead of the truth: one that lost
-    /// what it had taken. Mostly none: another writer came between, and the truth has what the copy has.
+    /// Of the writes that the truth took and the copy refused as older, those whose copy is ahead of the
+    /// truth: one that lost what it had taken. Mostly none: another writer came between, and the truth
+    /// has what the copy has.
     async fn ahead_of_truth(
         &self,
         writes: &[Write<'_>],
@@ -288,7 +293,8 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
     fn verify(&self) -> Result<Scope> {
         let nearest = self.near.verify()?;
         if self.near.depth() > 1 {
-            // The near chain would take its own last tier for the truth, and vouch for what that one has missed.
+            // The near chain would take its own last tier for the truth, and vouch for what that one has
+            // missed.
             return Err(Error::new(ErrorKind::Config, "chain", "build").with_detail(
                 "a chain is over another tier: write `a.over(b.over(c))`, or `chain([a, b, c])`",
             ));
@@ -368,7 +374,8 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
                 burials.push(Write::remove(paths[index].borrowed(), version, read_at));
             }
         }
-        // Before the answer goes out: a dead copy must not be met again, even if the truth cannot be asked then.
+        // Before the answer goes out: a dead copy must not be met again, even if the truth cannot be asked
+        // then.
         let _ = self.write_copies(&burials).await;
         Ok(answers)
     }
@@ -443,8 +450,8 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
         if let Some(version) = version {
             let blank = Record::blank(version, update.as_of);
             let copied = self.write_copies(&[Write::put(update.path.borrowed(), &blank)]).await;
-            // The truth lifts an update above what it holds. If its answer was lost, nobody knows how far: the copy is
-            // outdone whatever it is.
+            // The truth lifts an update above what it holds. If its answer was lost, nobody knows how far:
+            // the copy is outdone whatever it is.
             if let (Err(_), Some(Ok(Wrote::Older(held)))) = (&updated, copied.first()) {
                 let blank = Record::blank(held.next(), update.as_of);
                 let _ = self.write_copies(&[Write::put(update.path.borrowed(), &blank)]).await;

@@ -23,7 +23,8 @@ pub trait Codec<V>: Send + Sync + 'static {
     /// [`ErrorKind::Codec`] if they encode none.
     fn decode(&self, bytes: &Bytes) -> Result<V>;
 
-    /// Tells the bytes of this codec and this shape of `V` from all others. Bytes of another fingerprint are a miss.
+    /// Tells the bytes of this codec and this shape of `V` from all others. Bytes of another fingerprint are
+    /// a miss.
     ///
     /// Change it when an old encoding would be misread; leave it when old bytes decode to the right value.
     fn fingerprint(&self) -> Fingerprint;
@@ -135,7 +136,8 @@ mod compact {
     use super::{Bytes, Codec, Error, ErrorKind, Fingerprint, Result, fingerprint};
     use serde::{Serialize, de::DeserializeOwned};
 
-    /// Postcard: half the size and a third of the time of JSON. A type that changes shape needs a new schema name.
+    /// Postcard: half the size and a third of the time of JSON. A type that changes shape needs a new schema
+    /// name.
     ///
     /// Unless a schema is named, it is the type's path: a renamed or moved type is a miss.
     #[derive(Clone, Debug, Default)]

@@ -19,7 +19,8 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs work that no caller waits for any more: an unfinished write or load whose caller has left, a refresh.
 ///
-/// Implement it over your runtime's `spawn`. A task that cannot be run is to be handed back, so that the cache can run it itself.
+/// Implement it over your runtime's `spawn`. A task that cannot be run is to be handed back, so that the
+/// cache can run it itself.
 pub trait Spawn: Send + Sync + 'static {
     /// Starts `task`.
     ///
@@ -29,7 +30,8 @@ pub trait Spawn: Send + Sync + 'static {
     fn spawn(&self, task: Task) -> Result<(), Task>;
 }
 
-/// The spawner of a cache that was given none: one thread, started by the first task, ended when idle for a while.
+/// The spawner of a cache that was given none: one thread, started by the first task, ended when idle for a
+/// while.
 #[derive(Clone, Debug, Default)]
 pub struct Worker(Arc<Queue>);
 
@@ -226,7 +228,8 @@ impl fmt::Debug for Context {
     }
 }
 
-/// A tier's place for its context: empty until it is attached, then fixed. A tier used on its own runs on the ticking clock.
+/// A tier's place for its context: empty until it is attached, then fixed. A tier used on its own runs on the
+/// ticking clock.
 #[derive(Debug, Default)]
 pub struct Attachment(OnceLock<Context>);
 

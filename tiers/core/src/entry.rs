@@ -43,7 +43,8 @@ impl Entry {
 
 /// What a tier showed a reader, in the tier's own words: a revision, a row version, a CAS id, a lease.
 ///
-/// Opaque: only the tier that minted it can compare it. At most [`LEN_MAX`](Self::LEN_MAX) bytes, without allocation.
+/// Opaque: only the tier that minted it can compare it. At most [`LEN_MAX`](Self::LEN_MAX) bytes, without
+/// allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     len: u8,
@@ -87,13 +88,15 @@ pub struct TierIndex(pub u8);
 pub struct Found {
     /// What is there.
     pub entry: Entry,
-    /// What the truth showed. `None` if the truth was not asked: a copy answered, or the truth could not be reached.
+    /// What the truth showed. `None` if the truth was not asked: a copy answered, or the truth could not be
+    /// reached.
     pub seen: Option<Seen>,
     /// Which tier answered.
     pub from: TierIndex,
     /// When the read began, by the reader's wall clock. What is copied because of it was decided then.
     pub read_at: Timestamp,
-    /// False if a copy answered that may have missed something: its record is at most stale until the truth confirms it.
+    /// False if a copy answered that may have missed something: its record is at most stale until the truth
+    /// confirms it.
     pub trusted: bool,
 }
 
@@ -135,7 +138,8 @@ impl Intent {
 /// On what condition a tier takes a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// It is newer than what the tier holds, tombstones included. The same version again is the same write again: taken.
+    /// It is newer than what the tier holds, tombstones included. The same version again is the same write
+    /// again: taken.
     Newer,
     /// The tier still holds what it showed then. Expiry is not a change.
     Unchanged(Seen),
@@ -152,7 +156,8 @@ pub struct Write<'a> {
     pub version: Version,
     /// On what condition.
     pub guard: Guard,
-    /// When it was decided, by the writer's wall clock. A tier refuses what was decided longer ago than it keeps tombstones.
+    /// When it was decided, by the writer's wall clock. A tier refuses what was decided longer ago than it
+    /// keeps tombstones.
     pub as_of: Timestamp,
 }
 
@@ -222,7 +227,8 @@ pub struct PageRequest {
     pub prefix: Vec<u8>,
     /// Where the last page ended, by its [`next`](Page::next). `None` for the first page.
     pub after: Option<Vec<u8>>,
-    /// How many at most: 0 means [`LIMIT_DEFAULT`](Self::LIMIT_DEFAULT), more than [`LIMIT_MAX`](Self::LIMIT_MAX) means that.
+    /// How many at most: 0 means [`LIMIT_DEFAULT`](Self::LIMIT_DEFAULT), more than
+    /// [`LIMIT_MAX`](Self::LIMIT_MAX) means that.
     pub limit: usize,
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 /// The bytes of a key: borrowed where the key is bytes already.
 pub type KeyBytes<'a> = Cow<'a, [u8]>;
 
-/// A key whose bytes are canonical: equal keys have equal bytes, different keys different bytes, in every process and version.
+/// A key whose bytes are canonical: equal keys have equal bytes, different keys different bytes, in every
+/// process and version.
 ///
-/// Needed only where tiers lie below: memory alone compares keys themselves. Implemented for strings, bytes, integers, `bool`,
-/// `char`, arrays of bytes and tuples of up to seven; derive it for your own types with `#[derive(Key)]` (feature `derive`).
+/// Needed only where tiers lie below: memory alone compares keys themselves. Implemented for strings, bytes,
+/// integers, `bool`, `char`, arrays of bytes and tuples of up to seven; derive it for your own types with
+/// `#[derive(Key)]` (feature `derive`).
 ///
 /// | type | as a whole key | as a part of a larger key |
 /// |---|---|---|
@@ -21,7 +23,8 @@ pub type KeyBytes<'a> = Cow<'a, [u8]>;
 /// | tuples, derived structs | its parts one after the other | the same |
 /// | `Option` | 0, or 1 and the part | the same |
 ///
-/// `usize` and `isize` are written as 64 bits. Floating-point numbers are no keys: they are not equal to themselves.
+/// `usize` and `isize` are written as 64 bits. Floating-point numbers are no keys: they are not equal to
+/// themselves.
 ///
 /// ```
 /// use nanotier_tier::Key;
@@ -35,8 +38,8 @@ pub type KeyBytes<'a> = Cow<'a, [u8]>;
     note = "derive it with `#[derive(Key)]` (feature `derive`), or implement `nanotier::Key`"
 )]
 pub trait Key {
-    /// Appends the key as a part of a larger one. Must tell by itself where it ends: no part may be the beginning of
-    /// another part.
+    /// Appends the key as a part of a larger one. Must tell by itself where it ends: no part may be the
+    /// beginning of another part.
     fn write_part(&self, out: &mut Vec<u8>);
 
     /// The bytes of the whole key.
@@ -47,7 +50,8 @@ pub trait Key {
     }
 }
 
-/// A length before bytes. A key is far shorter than 4 GiB: the limit on keys is checked before anything is stored.
+/// A length before bytes. A key is far shorter than 4 GiB: the limit on keys is checked before anything is
+/// stored.
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&len.to_be_bytes());

@@ -1,7 +1,7 @@
 //! The contract between a cache and what lies below its memory.
 //!
-//! A **tier** stores records by path: a file, an embedded database, a server somewhere. This crate says what a tier
-//! must do ([`Tier`], or [`Store`] for one that blocks), gives the parts every tier needs, and a kit
+//! A **tier** stores records by path: a file, an embedded database, a server somewhere. This crate says what
+//! a tier must do ([`Tier`], or [`Store`] for one that blocks), gives the parts every tier needs, and a kit
 //! that checks whether a tier keeps the contract (`conformance`, behind the feature of that name).
 //!
 //! | part | what it is |

@@ -1,4 +1,5 @@
-//! A tier in memory: for tests, for small deployments without a disk, and as the plainest reading of the rules.
+//! A tier in memory: for tests, for small deployments without a disk, and as the plainest reading of the
+//! rules.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -19,8 +20,8 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::update::{Effect, Update, Updated, apply};
 use crate::version::Version;
 
-/// Records in a map behind one lock. Bounded by count; no eviction: what expired leaves when room is needed or a sweep
-/// comes by, and a full store says [`ErrorKind::Full`].
+/// Records in a map behind one lock. Bounded by count; no eviction: what expired leaves when room is needed
+/// or a sweep comes by, and a full store says [`ErrorKind::Full`].
 #[derive(Debug)]
 pub struct MemoryStore {
     attachment: Attachment,
@@ -35,7 +36,8 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Space {
     entries: BTreeMap<Vec<u8>, Slot>,
-    /// The version of the last clearing. Kept while the store lives: without it what was cleared could come back.
+    /// The version of the last clearing. Kept while the store lives: without it what was cleared could come
+    /// back.
     floor: Option<Version>,
 }
 
@@ -77,13 +79,15 @@ impl MemoryStore {
     /// How many entries a store holds unless told otherwise.
     pub const ENTRIES_MAX_DEFAULT: usize = 1_000_000;
 
-    /// An empty store for up to [`ENTRIES_MAX_DEFAULT`](Self::ENTRIES_MAX_DEFAULT) entries, tombstones included.
+    /// An empty store for up to [`ENTRIES_MAX_DEFAULT`](Self::ENTRIES_MAX_DEFAULT) entries, tombstones
+    /// included.
     #[must_use]
     pub fn new() -> Self {
         Self::with_entries_max(Self::ENTRIES_MAX_DEFAULT)
     }
 
-    /// An empty store for up to `entries_max` entries in all namespaces together. With 0 every put is [`ErrorKind::Full`].
+    /// An empty store for up to `entries_max` entries in all namespaces together. With 0 every put is
+    /// [`ErrorKind::Full`].
     #[must_use]
     pub fn with_entries_max(entries_max: usize) -> Self {
         Self {

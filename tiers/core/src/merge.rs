@@ -85,9 +85,9 @@ pub(crate) fn suffices(near: &Found, now: Timestamp) -> bool {
 
 /// Merges a near answer that does not suffice with a far one; `None` is an error on that side.
 ///
-/// The freshest usable record wins; of equally fresh ones the newer version; of the same version the far one, which
-/// confirms it. A near copy that the far side has something newer than, or a tombstone not older than, does not count; nor
-/// does one in doubt that the truth holds nothing of.
+/// The freshest usable record wins; of equally fresh ones the newer version; of the same version the far one,
+/// which confirms it. A near copy that the far side has something newer than, or a tombstone not older than,
+/// does not count; nor does one in doubt that the truth holds nothing of.
 #[must_use]
 pub fn merge(near: Option<&Found>, far: Option<&Found>, now: Timestamp) -> Merged {
     let merged = |answer, repair| Merged { answer, repair };
@@ -102,8 +102,8 @@ pub fn merge(near: Option<&Found>, far: Option<&Found>, now: Timestamp) -> Merge
             };
             merged(if stands { Answer::Near } else { Answer::Error }, Repair::Leave)
         }
-        // A copy in doubt that the truth knows nothing of is not confirmed by it: what was removed while the copy could not
-        // hear of it may be older than the tombstone's horizon.
+        // A copy in doubt that the truth knows nothing of is not confirmed by it: what was removed while the
+        // copy could not hear of it may be older than the tombstone's horizon.
         (Some(near), Some(far))
             if !near.trusted && far.seen.is_some() && far.entry == Entry::Absent && is_on(Rule::O7) =>
         {

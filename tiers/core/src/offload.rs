@@ -25,9 +25,10 @@ type Job<S> = Box<dyn FnOnce(&S) + Send>;
 
 /// Runs a store on a small pool of threads. Jobs of one key run in order, on one thread.
 ///
-/// A batch is split by thread; its parts run at once. A full queue is [`ErrorKind::Busy`], at once: callers are not made to
-/// wait for room. Jobs whose caller has left are still done. [`close`](Tier::close) does what is queued, then ends the
-/// threads; so does dropping the last handle, without waiting. A panic in the store is an error to its caller alone.
+/// A batch is split by thread; its parts run at once. A full queue is [`ErrorKind::Busy`], at once: callers
+/// are not made to wait for room. Jobs whose caller has left are still done. [`close`](Tier::close) does what
+/// is queued, then ends the threads; so does dropping the last handle, without waiting. A panic in the store
+/// is an error to its caller alone.
 pub struct Offload<S> {
     store: Arc<S>,
     lanes: Mutex<Lanes<S>>,
@@ -49,8 +50,8 @@ impl<S: Store> Offload<S> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for zero or more than [`THREADS_MAX`](Self::THREADS_MAX) threads, or no room; [`ErrorKind::Unavailable`]
-    /// if a thread cannot be started.
+    /// [`ErrorKind::Config`] for zero or more than [`THREADS_MAX`](Self::THREADS_MAX) threads, or no room;
+    /// [`ErrorKind::Unavailable`] if a thread cannot be started.
     pub fn new(store: S, threads: usize, queue_max: usize) -> Result<Self> {
         if threads == 0 || threads > Self::THREADS_MAX || queue_max == 0 {
             return Err(Error::new(ErrorKind::Config, store.name(), "build").with_detail(format!(
@@ -67,7 +68,8 @@ impl<S: Store> Offload<S> {
                 .name(format!("nanotier-{}-{index}", store.name()))
                 .spawn(move || {
                     for job in jobs {
-                        // A panic has been answered by the job's `Promise`; other keys of the lane are not to suffer.
+                        // A panic has been answered by the job's `Promise`; other keys of the lane are not to
+                        // suffer.
                         let _ = catch_unwind(AssertUnwindSafe(|| job(&served)));
                     }
                 })

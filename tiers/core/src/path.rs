@@ -15,7 +15,8 @@ pub struct Namespace(Arc<str>);
 impl Namespace {
     /// The longest name a user may give, in bytes.
     pub const LEN_MAX: usize = 64;
-    /// Between a namespace and what the cache itself keeps beside it. Not allowed in a user's name, so the two never meet.
+    /// Between a namespace and what the cache itself keeps beside it. Not allowed in a user's name, so the
+    /// two never meet.
     const SUB: char = '#';
 
     /// A namespace of this name.
@@ -35,7 +36,8 @@ impl Namespace {
         Ok(Self(name.into()))
     }
 
-    /// A namespace beside this one, for what is no cache entry: locks, counters, marks. It is cleared on its own.
+    /// A namespace beside this one, for what is no cache entry: locks, counters, marks. It is cleared on its
+    /// own.
     #[must_use]
     pub fn beside(&self, purpose: &'static str) -> Self {
         Self(format!("{}{}{purpose}", self.0, Self::SUB).into())
@@ -120,7 +122,8 @@ impl<'a> Path<'a> {
         bytes
     }
 
-    /// The inverse of [`to_bytes`](Self::to_bytes); `None` for bytes that are no path's. For stores that walk over their rows.
+    /// The inverse of [`to_bytes`](Self::to_bytes); `None` for bytes that are no path's. For stores that walk
+    /// over their rows.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Path<'static>> {
         let (&len, rest) = bytes.split_first()?;

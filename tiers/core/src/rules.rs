@@ -1,12 +1,13 @@
 //! Who wins. The rules by which every tier takes or refuses a write, in one place.
 //!
-//! A store that works under a lock or in a transaction calls [`judge`] with what it holds; a service that decides on its own
-//! side (a script, a condition expression) writes the same rules in its own words and is held to them by
-//! the conformance kit.
+//! A store that works under a lock or in a transaction calls [`judge`] with what it holds; a service that
+//! decides on its own side (a script, a condition expression) writes the same rules in its own words and is
+//! held to them by the conformance kit.
 //!
-//! What a store must keep for them: **the version of the last write to a path for at least the horizon after it was taken**, be it a
-//! record (also an expired one) or a tombstone; and the version of the last clearing of a namespace, for as long as the
-//! namespace is used. Then nothing held means nothing written within the horizon.
+//! What a store must keep for them: **the version of the last write to a path for at least the horizon after
+//! it was taken**, be it a record (also an expired one) or a tombstone; and the version of the last clearing
+//! of a namespace, for as long as the namespace is used. Then nothing held means nothing written within the
+//! horizon.
 
 use std::time::Duration;
 
@@ -47,7 +48,8 @@ impl Held {
     }
 }
 
-/// Whether a store that holds `held` takes `write` at `now` (the store's own clock). [`Wrote::Done`] means: take it.
+/// Whether a store that holds `held` takes `write` at `now` (the store's own clock). [`Wrote::Done`] means:
+/// take it.
 ///
 /// `horizon` is how long the store keeps tombstones.
 pub fn judge(held: Held, write: &Write<'_>, now: Timestamp, horizon: Duration) -> Wrote {
@@ -77,7 +79,8 @@ fn unchanged(held: Held, seen: Seen, version: Version) -> Wrote {
     }
     let (then, today) = (seen, held.seen());
     let (then, today) = (then.as_bytes(), today.as_bytes());
-    // What is no longer held had expired and was swept, and was not written within the horizon: that is no change.
+    // What is no longer held had expired and was swept, and was not written within the horizon: that is no
+    // change.
     let same_version = held.version.is_none() || then.get(..17) == today.get(..17);
     let same_floor = then.get(17..) == today.get(17..);
     if !same_version || !same_floor {
@@ -104,7 +107,8 @@ pub enum Rule {
     DecodeBeforePromote,
     /// Not a rule of order: a durable write is acknowledged after its commit.
     CommitBeforeAcknowledge,
-    /// Not a rule of order: a load is driven by whoever waits for it, and finished by the cache if nobody does.
+    /// Not a rule of order: a load is driven by whoever waits for it, and finished by the cache if nobody
+    /// does.
     FlightsOutliveLeaders,
 }
 

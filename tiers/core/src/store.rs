@@ -10,9 +10,11 @@ use crate::path::{Namespace, Path};
 use crate::tier::Tier;
 use crate::update::{Update, Updated};
 
-/// A store of records that answers on the calling thread. Each method has the meaning of its namesake in [`Tier`].
+/// A store of records that answers on the calling thread. Each method has the meaning of its namesake in
+/// [`Tier`].
 ///
-/// [`Inline`] makes it a tier that works on the caller's thread, [`Offload`](crate::Offload) one that works on threads of its own.
+/// [`Inline`] makes it a tier that works on the caller's thread, [`Offload`](crate::Offload) one that works
+/// on threads of its own.
 #[expect(clippy::missing_errors_doc, reason = "as in `Tier`")]
 pub trait Store: Send + Sync + 'static {
     /// See [`Tier::name`].
@@ -55,8 +57,8 @@ pub trait Store: Send + Sync + 'static {
 
 /// A store as a tier, on the calling thread: each call is ready at its first poll and needs no runtime.
 ///
-/// For callers that may block, and for stores that answer from memory. An asynchronous service with a slow disk wants
-/// [`Offload`](crate::Offload).
+/// For callers that may block, and for stores that answer from memory. An asynchronous service with a slow
+/// disk wants [`Offload`](crate::Offload).
 #[derive(Clone, Debug, Default)]
 pub struct Inline<S>(pub S);
 

@@ -12,7 +12,8 @@ use crate::version::Version;
 pub struct Deadlines {
     /// Served as it is before this moment.
     pub fresh_until: Timestamp,
-    /// Served as stale before this moment; at or after it the value does not exist. Never before `fresh_until`.
+    /// Served as stale before this moment; at or after it the value does not exist. Never before
+    /// `fresh_until`.
     pub usable_until: Timestamp,
 }
 
@@ -64,8 +65,8 @@ impl Tags {
     /// No tags.
     pub const NONE: Self = Self(None);
 
-    /// Tags from names. `None` if there are more than [`COUNT_MAX`](Self::COUNT_MAX), or one is empty or longer than
-    /// [`LEN_MAX`](Self::LEN_MAX).
+    /// Tags from names. `None` if there are more than [`COUNT_MAX`](Self::COUNT_MAX), or one is empty or
+    /// longer than [`LEN_MAX`](Self::LEN_MAX).
     #[must_use]
     pub fn new<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> Option<Self> {
         let mut tags: Vec<Box<str>> = names.into_iter().map(|name| name.as_ref().into()).collect();
@@ -90,7 +91,8 @@ impl Tags {
     }
 }
 
-/// Which codec and which shape of type wrote a value. Bytes of another fingerprint are a miss, never a misread value.
+/// Which codec and which shape of type wrote a value. Bytes of another fingerprint are a miss, never a
+/// misread value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Fingerprint(pub u64);
 
@@ -112,8 +114,8 @@ pub struct Stored<V> {
     pub deadlines: Deadlines,
     /// When it was written, by the writer's wall clock.
     pub written_at: Timestamp,
-    /// When the truth last vouched for it, by the wall clock of who asked. A copy that has not been vouched for since
-    /// something may have been missed is not trusted.
+    /// When the truth last vouched for it, by the wall clock of who asked. A copy that has not been vouched
+    /// for since something may have been missed is not trusted.
     pub confirmed_at: Timestamp,
     /// Its place in the order of writes.
     pub version: Version,
@@ -127,7 +129,8 @@ pub struct Stored<V> {
 pub type Record = Stored<Encoded>;
 
 impl<V> Stored<V> {
-    /// Another value with the same deadlines, version and all else: a promotion can neither lose nor stretch a lifetime.
+    /// Another value with the same deadlines, version and all else: a promotion can neither lose nor stretch
+    /// a lifetime.
     ///
     /// # Errors
     ///
@@ -137,8 +140,8 @@ impl<V> Stored<V> {
         Ok(Stored { value: change(value)?, deadlines, written_at, confirmed_at, version, load_cost, tags })
     }
 
-    /// How good it is at `now`: a value written more than [`AHEAD_MAX`] ahead of our clock is at most stale, since its
-    /// deadlines cannot be trusted.
+    /// How good it is at `now`: a value written more than [`AHEAD_MAX`] ahead of our clock is at most stale,
+    /// since its deadlines cannot be trusted.
     #[must_use]
     pub fn freshness(&self, now: Timestamp) -> Freshness {
         let by_deadlines = self.deadlines.freshness(now);
@@ -150,7 +153,8 @@ impl<V> Stored<V> {
 pub const AHEAD_MAX: Duration = Duration::from_secs(300);
 
 impl Record {
-    /// A record of `value`, written at `now`, fresh for ever, at [`Version::ZERO`]: give it deadlines and a version.
+    /// A record of `value`, written at `now`, fresh for ever, at [`Version::ZERO`]: give it deadlines and a
+    /// version.
     #[must_use]
     pub fn new(value: Encoded, now: Timestamp) -> Self {
         Self {
@@ -166,8 +170,8 @@ impl Record {
 
     /// A place taken by `version` with nothing in it: expired from the start.
     ///
-    /// It is put over copies when the outcome of a write further out is unknown. Unlike a tombstone it does not say
-    /// that the truth holds nothing: it hides nothing fresher, yet nothing older can come back.
+    /// It is put over copies when the outcome of a write further out is unknown. Unlike a tombstone it does
+    /// not say that the truth holds nothing: it hides nothing fresher, yet nothing older can come back.
     #[must_use]
     pub fn blank(version: Version, now: Timestamp) -> Self {
         let value = Encoded { bytes: Bytes::new(), fingerprint: Fingerprint(0) };

@@ -19,12 +19,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A store of records below memory, asynchronous. Implementors write plain `async fn`.
 ///
-/// Reads and writes come in batches, and everything else is made of them: a wrapper has two calls to forward, and none of them can
-/// silently turn a batch into a loop. What a tier takes and what it refuses is in [`rules`](crate::rules).
+/// Reads and writes come in batches, and everything else is made of them: a wrapper has two calls to forward,
+/// and none of them can silently turn a batch into a loop. What a tier takes and what it refuses is in
+/// [`rules`](crate::rules).
 ///
 /// # Promises
 ///
-/// - An answer for each path or write, in their order. The outer error means that nothing is known of any of them.
+/// - An answer for each path or write, in their order. The outer error means that nothing is known of any of
+///   them.
 /// - A write answered [`Wrote::Done`] is seen by every read that begins later, and is as durable as
 ///   [`capabilities`](Tier::capabilities) say.
 /// - A future that is dropped leaves each write whole or not done at all.
@@ -55,9 +57,9 @@ pub trait Tier: Send + Sync + 'static {
         Ok(self.capabilities().scope)
     }
 
-    /// Since when it may be believed: copies that were confirmed earlier may have missed a write. For a tier that survives its
-    /// process, the moment of the last opening that did not follow a proper close, kept across later restarts;
-    /// [`Timestamp::ZERO`] where nothing can have been missed.
+    /// Since when it may be believed: copies that were confirmed earlier may have missed a write. For a tier
+    /// that survives its process, the moment of the last opening that did not follow a proper close, kept
+    /// across later restarts; [`Timestamp::ZERO`] where nothing can have been missed.
     fn believed_since(&self) -> Timestamp {
         Timestamp::ZERO
     }
@@ -77,8 +79,8 @@ pub trait Tier: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The outer one if nothing is known of any write; an inner one for a write alone. After an error the write may or may not
-    /// have happened.
+    /// The outer one if nothing is known of any write; an inner one for a write alone. After an error the
+    /// write may or may not have happened.
     fn write(&self, writes: &[Write<'_>]) -> impl Future<Output = Result<Vec<Result<Wrote>>>> + Send;
 
     /// Copies what was found further out into the nearer tiers. Only a [`Chain`] has any.
@@ -102,11 +104,13 @@ pub trait Tier: Send + Sync + 'static {
         async { Err(error) }
     }
 
-    /// Empties a namespace, and nothing outside it: what is older than the clearing is gone and does not come back.
+    /// Empties a namespace, and nothing outside it: what is older than the clearing is gone and does not come
+    /// back.
     ///
-    /// A tier that knows the newest version in the namespace refuses with [`Wrote::Older`] if that is newer than the clearing, and
-    /// the caller comes again above it. One that cannot know lets newer records stay and answers [`Wrote::Done`]: there,
-    /// what a writer with a clock ahead of ours wrote just before may survive.
+    /// A tier that knows the newest version in the namespace refuses with [`Wrote::Older`] if that is newer
+    /// than the clearing, and the caller comes again above it. One that cannot know lets newer records
+    /// stay and answers [`Wrote::Done`]: there, what a writer with a clock ahead of ours wrote just
+    /// before may survive.
     ///
     /// # Errors
     ///
@@ -133,8 +137,8 @@ pub trait Tier: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Writes what is pending and lets go of files and connections. Later calls answer [`ErrorKind::Closed`]; closing twice is
-    /// closing once.
+    /// Writes what is pending and lets go of files and connections. Later calls answer [`ErrorKind::Closed`];
+    /// closing twice is closing once.
     ///
     /// # Errors
     ///
@@ -182,7 +186,8 @@ pub trait Tier: Send + Sync + 'static {
 pub(crate) fn only<T>(tier: &'static str, mut answers: Vec<Result<T>>) -> Result<T> {
     match (answers.pop(), answers.is_empty()) {
         (Some(answer), true) => answer,
-        // A tier outside this crate broke its promise: an error, since a panic here would take the service with it.
+        // A tier outside this crate broke its promise: an error, since a panic here would take the service
+        // with it.
         _ => Err(Error::new(ErrorKind::Corrupt, tier, "batch")
             .with_detail("one answer for each path was promised")),
     }

@@ -100,8 +100,9 @@ pub enum Updated {
     },
     /// The time.
     Now(Timestamp),
-    /// Nothing was done: the tier holds this version, which is newer, and cannot lift the update above it by itself (a
-    /// script without 64-bit arithmetic, a record sealed with its version). The caller draws above it and comes again.
+    /// Nothing was done: the tier holds this version, which is newer, and cannot lift the update above it by
+    /// itself (a script without 64-bit arithmetic, a record sealed with its version). The caller draws
+    /// above it and comes again.
     Older(Version),
     /// Decided too long ago to be ordered against tombstones.
     TooLate,
@@ -121,13 +122,13 @@ pub enum Effect {
 /// Counters are stored as eight bytes, little end first, under this fingerprint.
 pub const COUNTER: Fingerprint = Fingerprint(0x7265_746e_756f_6321);
 
-/// What `update` does to a path where a store holds `present` (of version `held`), at `now` by the store's clock. A store
-/// calls it under its lock or in its transaction and carries out the effect.
+/// What `update` does to a path where a store holds `present` (of version `held`), at `now` by the store's
+/// clock. A store calls it under its lock or in its transaction and carries out the effect.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::NotANumber`] for an increment of what is no counter, [`ErrorKind::Overflow`] for one that leaves the range of
-/// `i64`: the counter stays as it was.
+/// [`ErrorKind::NotANumber`] for an increment of what is no counter, [`ErrorKind::Overflow`] for one that
+/// leaves the range of `i64`: the counter stays as it was.
 pub fn apply(
     held: Held,
     present: Option<&Record>,

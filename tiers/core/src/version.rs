@@ -1,8 +1,9 @@
 //! Who is newer: versions that are totally ordered across processes, from a hybrid logical clock.
 //!
-//! After Kulkarni, Demirbas et al., "Logical Physical Clocks" (2014): the wall clock's milliseconds, made monotonic, with a
-//! counter below them; what a process reads or is refused by moves its own clock forward, so that a version
-//! drawn after seeing another is always the newer one, however far the wall clocks are apart.
+//! After Kulkarni, Demirbas et al., "Logical Physical Clocks" (2014): the wall clock's milliseconds, made
+//! monotonic, with a counter below them; what a process reads or is refused by moves its own clock forward,
+//! so that a version drawn after seeing another is always the newer one, however far the wall clocks are
+//! apart.
 
 use std::fmt;
 
@@ -38,7 +39,8 @@ impl Version {
         (self.hlc, self.writer)
     }
 
-    /// The wall-clock time in it, by the writer's clock (or ahead of it, never behind what the writer had seen).
+    /// The wall-clock time in it, by the writer's clock (or ahead of it, never behind what the writer had
+    /// seen).
     #[must_use]
     pub const fn time(self) -> Timestamp {
         Timestamp::from_millis(self.hlc >> COUNTER_BITS)
@@ -87,7 +89,8 @@ pub struct HybridClock {
 }
 
 impl HybridClock {
-    /// A hybrid clock over `clock`. `writer` must differ between all caches that share a tier: draw it at random.
+    /// A hybrid clock over `clock`. `writer` must differ between all caches that share a tier: draw it at
+    /// random.
     #[must_use]
     pub fn new(clock: Clock, writer: u64) -> Self {
         Self { clock, writer, last: Mutex::new(0) }

@@ -5,7 +5,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Runs `future` to its end on this thread. One that is ready at its first poll costs neither a waker nor a park.
+/// Runs `future` to its end on this thread. One that is ready at its first poll costs neither a waker nor a
+/// park.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
