@@ -2,11 +2,10 @@
 //! else.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nanotier_tier::{
     AnyTier, Bytes, Codec, Deadlines, Encoded, Error, ErrorKind, Fingerprint, KeyBytes, Namespace, Path,
-    Record, Result, Scope, Tier, Timestamp, Version,
+    Record, Result, Tier, Timestamp, Version,
 };
 
 /// Turns a key into its bytes. Known only where `K` is a [`Key`](nanotier_tier::Key), kept where it need not
@@ -20,8 +19,6 @@ pub(crate) struct Below<K, V> {
     key_bytes: KeyBytesOf<K>,
     codec: Arc<dyn Codec<V>>,
     fingerprint: Fingerprint,
-    /// How long memory is believed where others may write the truth; `None` where nobody else can.
-    pub(crate) recheck: Option<Duration>,
 }
 
 impl<K, V: 'static> Below<K, V> {
@@ -30,11 +27,9 @@ impl<K, V: 'static> Below<K, V> {
         namespace: Namespace,
         key_bytes: KeyBytesOf<K>,
         codec: Arc<dyn Codec<V>>,
-        recheck: Duration,
     ) -> Self {
-        let shared = tier.capabilities().scope > Scope::Process;
         let fingerprint = codec.fingerprint();
-        Self { tier, namespace, key_bytes, codec, fingerprint, recheck: shared.then_some(recheck) }
+        Self { tier, namespace, key_bytes, codec, fingerprint }
     }
 
     /// # Errors
@@ -69,11 +64,16 @@ impl<K, V: 'static> Below<K, V> {
         Ok(Record { deadlines, version, ..Record::new(self.encode(value)?, now) })
     }
 
+    /// True if the record was written by this codec and schema. If not, another build may still want it.
+    pub(crate) fn is_ours(&self, record: &Record) -> bool {
+        record.value.fingerprint == self.fingerprint
+    }
+
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] for bytes of another codec or shape of type, or that do not decode.
     pub(crate) fn decode(&self, record: &Record) -> Result<V> {
-        if record.value.fingerprint != self.fingerprint {
+        if !self.is_ours(record) {
             return Err(Error::new(ErrorKind::Codec, "cache", "decode")
                 .with_detail("written by another codec or schema"));
         }

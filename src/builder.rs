@@ -115,7 +115,7 @@ impl<K, V> Builder<K, V> {
         Self { tiers: Some((tiers.erase(), K::key_bytes)), ..self }
     }
 
-    /// How values become bytes. Needed with tiers.
+    /// How values become bytes. Needed with tiers. For a shared value, `Arc<V>`, serde wants its own feature `rc`.
     pub fn codec(self, codec: impl Codec<V>) -> Self {
         Self { codec: Some(Arc::new(codec)), ..self }
     }
@@ -173,7 +173,7 @@ where
             (Some((tier, key_bytes)), Some(namespace), Some(codec)) => {
                 tier.verify()?;
                 tier.attach(&context);
-                Some(Below::new(tier, Namespace::new(namespace)?, key_bytes, codec, self.recheck))
+                Some(Below::new(tier, Namespace::new(namespace)?, key_bytes, codec))
             }
             _ => None,
         };

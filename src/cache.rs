@@ -75,17 +75,13 @@ where
     ///
     /// Told when awaited: a tier failed and no other, nor memory, had anything usable.
     #[inline]
-    pub fn get<'a, Q>(&'a self, key: &'a Q) -> Lookup<'a, Option<V>>
+    pub fn get<'a, Q>(&'a self, key: &'a Q) -> Lookup<Option<V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
         match self.resident(key) {
-            Some((value, Freshness::Fresh)) => Lookup::ready(Detailed {
-                value: Some(value),
-                freshness: Freshness::Fresh,
-                source: Source::Memory,
-            }),
+            Some((value, Freshness::Fresh)) => Lookup::hit(Some(value)),
             resident => self.get_cold(key, resident),
         }
     }
@@ -118,7 +114,7 @@ where
 
     #[cold]
     #[inline(never)]
-    fn get_cold<Q>(&self, key: &Q, stale: Option<(V, Freshness)>) -> Lookup<'_, Option<V>>
+    fn get_cold<Q>(&self, key: &Q, stale: Option<(V, Freshness)>) -> Lookup<Option<V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
@@ -127,7 +123,7 @@ where
         match stale {
             Some((value, freshness)) => {
                 if has_tiers {
-                    self.0.look_behind(K::owned_from(key));
+                    self.0.look_behind(&K::owned_from(key));
                 }
                 Lookup::ready(Detailed { value: Some(value), freshness, source: Source::Memory })
             }
@@ -152,35 +148,36 @@ where
     /// # Errors
     ///
     /// Told when awaited: [`LoaderPanicked`](nanotier_tier::ErrorKind::LoaderPanicked);
-    /// [`Reentrant`](nanotier_tier::ErrorKind::Reentrant) if the loader asks for its own key;
+    /// [`Reentrant`](nanotier_tier::ErrorKind::Reentrant) if the loader asks for its own key itself (through a task or
+    /// thread of its own it waits for itself, for ever);
     /// [`Loader`](nanotier_tier::ErrorKind::Loader) if another caller's fallible load was joined and failed.
     /// A tier that fails is no error here: the loader has the answer.
     #[inline]
-    pub fn get_with<'a, Q, F, L>(&'a self, key: &'a Q, load: F) -> Lookup<'a, V>
+    pub fn get_with<'a, Q, F, L>(&'a self, key: &'a Q, load: F) -> Lookup<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
         F: FnOnce() -> L + Send + 'static,
         L: Future<Output = V> + Send + 'static,
     {
-        match self.hit(key) {
-            Some(ready) => ready,
-            None => self.load_cold(key, async_loader(load), Failure::into_error),
+        match self.resident(key) {
+            Some((value, Freshness::Fresh)) => Lookup::hit(value),
+            stale => self.load_cold(key, stale, async_loader(load), Failure::into_error),
         }
     }
 
     /// [`get_with`](Cache::get_with) for a loader that blocks: it runs on the thread that drives the load,
     /// which is the caller's own if it [waits](Lookup::wait).
     #[inline]
-    pub fn get_with_blocking<'a, Q, F>(&'a self, key: &'a Q, load: F) -> Lookup<'a, V>
+    pub fn get_with_blocking<'a, Q, F>(&'a self, key: &'a Q, load: F) -> Lookup<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
         F: FnOnce() -> V + Send + 'static,
     {
-        match self.hit(key) {
-            Some(ready) => ready,
-            None => self.load_cold(key, blocking_loader(load), Failure::into_error),
+        match self.resident(key) {
+            Some((value, Freshness::Fresh)) => Lookup::hit(value),
+            stale => self.load_cold(key, stale, blocking_loader(load), Failure::into_error),
         }
     }
 
@@ -191,7 +188,7 @@ where
     ///
     /// Told when awaited: the loader's own, shared, or those of [`get_with`](Cache::get_with).
     #[inline]
-    pub fn try_get_with<'a, Q, F, L, E>(&'a self, key: &'a Q, load: F) -> Lookup<'a, V, LoadError<E>>
+    pub fn try_get_with<'a, Q, F, L, E>(&'a self, key: &'a Q, load: F) -> Lookup<V, LoadError<E>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
@@ -199,38 +196,24 @@ where
         L: Future<Output = Result<V, E>> + Send + 'static,
         E: fmt::Display + Send + Sync + 'static,
     {
-        match self.hit(key) {
-            Some(ready) => ready,
-            None => self.load_cold(key, fallible_loader(load), Failure::into_load_error),
+        match self.resident(key) {
+            Some((value, Freshness::Fresh)) => Lookup::hit(value),
+            stale => self.load_cold(key, stale, fallible_loader(load), Failure::into_load_error),
         }
     }
 
     /// [`try_get_with`](Cache::try_get_with) for a loader that blocks.
     #[inline]
-    pub fn try_get_with_blocking<'a, Q, F, E>(&'a self, key: &'a Q, load: F) -> Lookup<'a, V, LoadError<E>>
+    pub fn try_get_with_blocking<'a, Q, F, E>(&'a self, key: &'a Q, load: F) -> Lookup<V, LoadError<E>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
         F: FnOnce() -> Result<V, E> + Send + 'static,
         E: fmt::Display + Send + Sync + 'static,
     {
-        match self.hit(key) {
-            Some(ready) => ready,
-            None => self.load_cold(key, fallible_blocking_loader(load), Failure::into_load_error),
-        }
-    }
-
-    /// A fresh value in memory, as a finished lookup of any kind.
-    #[inline]
-    fn hit<'a, Q, E>(&'a self, key: &Q) -> Option<Lookup<'a, V, E>>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
         match self.resident(key) {
-            Some((value, Freshness::Fresh)) => {
-                Some(Lookup::ready(Detailed { value, freshness: Freshness::Fresh, source: Source::Memory }))
-            }
-            _ => None,
+            Some((value, Freshness::Fresh)) => Lookup::hit(value),
+            stale => self.load_cold(key, stale, fallible_blocking_loader(load), Failure::into_load_error),
         }
     }
 
@@ -239,15 +222,16 @@ where
     fn load_cold<Q, E: Send + 'static>(
         &self,
         key: &Q,
+        stale: Option<(V, Freshness)>,
         loader: Loader<V>,
         tell: fn(Failure) -> E,
-    ) -> Lookup<'_, V, E>
+    ) -> Lookup<V, E>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
         let (inner, key_owned) = (self.0.clone(), K::owned_from(key));
-        if let Some((value, freshness)) = self.resident(key) {
+        if let Some((value, freshness)) = stale {
             self.0.load_behind(&key_owned, loader);
             return Lookup::ready(Detailed { value, freshness, source: Source::Memory });
         }
@@ -255,19 +239,21 @@ where
     }
 
     /// Whether anybody has a usable value of `key`: memory, else the tiers. Moves nothing.
-    pub fn contains<'a, Q>(&'a self, key: &'a Q) -> Lookup<'a, bool>
+    pub fn contains<'a, Q>(&'a self, key: &'a Q) -> Lookup<bool>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
-        if self.resident(key).is_some() || self.0.below.is_none() {
-            return Lookup::ready(Detailed::nowhere(self.resident(key).is_some()));
+        let is_resident = self.read(key, |_| ()).is_some();
+        if is_resident || self.0.below.is_none() {
+            return Lookup::ready(Detailed::nowhere(is_resident));
         }
         let (inner, key) = (self.0.clone(), K::owned_from(key));
         Lookup::below(async move {
             let Some(below) = &inner.below else { return Ok(Detailed::nowhere(false)) };
             let found = below.tier.read_one(&below.path(&key)?, Intent::Look).await?;
-            Ok(Detailed::nowhere(found.usable(inner.clock().wall()).is_some()))
+            let usable = found.usable(inner.clock().wall());
+            Ok(Detailed::nowhere(usable.is_some_and(|record| below.decode(record).is_ok())))
         })
     }
 
@@ -289,7 +275,8 @@ where
         self.0.memory.capacity()
     }
 
-    /// Counts of memory's hits, misses and departures. All zero unless [`Builder::stats`] was asked for.
+    /// Counts of memory's hits, misses and departures. All zero unless [`Builder::stats`] was asked for. Its `loads` are
+    /// those of a bare engine: a cache's loads are not counted yet.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.memory.stats()
@@ -317,7 +304,7 @@ where
     /// # Errors
     ///
     /// Told when awaited: why not.
-    pub fn ready(&self) -> Lookup<'_, ()> {
+    pub fn ready(&self) -> Lookup<()> {
         self.on_tiers(|tier| Box::pin(async move { tier.ready().await }))
     }
 
@@ -326,11 +313,11 @@ where
     /// # Errors
     ///
     /// Told when awaited: what could not be written.
-    pub fn close(&self) -> Lookup<'_, ()> {
+    pub fn close(&self) -> Lookup<()> {
         self.on_tiers(|tier| Box::pin(async move { tier.close().await }))
     }
 
-    fn on_tiers(&self, call: fn(nanotier_tier::AnyTier) -> BoxFuture<'static, Result<()>>) -> Lookup<'_, ()> {
+    fn on_tiers(&self, call: fn(nanotier_tier::AnyTier) -> BoxFuture<'static, Result<()>>) -> Lookup<()> {
         match &self.0.below {
             None => Lookup::ready(Detailed::nowhere(())),
             Some(below) => {

@@ -54,8 +54,7 @@ impl<V> Resident<V> {
     }
 
     /// The same, to be checked again `recheck` after it was confirmed.
-    pub(crate) fn rechecked(self, confirmed_at: Timestamp, recheck: Option<Duration>, clock: &Clock) -> Self {
-        let Some(recheck) = recheck else { return self };
+    pub(crate) fn rechecked(self, confirmed_at: Timestamp, recheck: Duration, clock: &Clock) -> Self {
         let recheck_at = clock.moment_of(confirmed_at).min(clock.now()).plus(recheck);
         Self { recheck_at, ..self }
     }

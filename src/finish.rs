@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use nanotier_tier::rules::{Rule, is_on};
-use nanotier_tier::{BoxFuture, Context as TierContext, Spawn, Worker};
+use nanotier_tier::{BoxFuture, Context as TierContext};
 
 /// A future that its caller drives, and the cache's spawner if the caller drops it before its end.
 pub(crate) struct Finish<T: Send + 'static> {
@@ -62,7 +62,7 @@ impl<T: Send + 'static> Drop for Finish<T> {
         }
         // Nobody is left to be told of an error; a copy that may be older was blanked or is distrusted.
         if self.handed_over {
-            let _ = Worker::default().spawn(Box::pin(async move { drop(work.await) }));
+            self.context.spawn_on_worker(Box::pin(async move { drop(work.await) }));
             return;
         }
         let (attended, context) = (self.attended.clone(), self.context.clone());

@@ -18,11 +18,12 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::thread_local;
-use nanotier_tier::{BoxFuture, Context as TierContext, Error, ErrorKind, Spawn, Worker};
+use nanotier_tier::{BoxFuture, Context as TierContext, Error, ErrorKind, Event};
 use parking_lot::Mutex;
 
 use crate::load_error::Failure;
 use crate::lookup::Detailed;
+use crate::runtime::Runtime;
 
 /// How a flight ends, for each who waits.
 pub(crate) type Outcome<T> = Result<Detailed<T>, Failure>;
@@ -40,6 +41,8 @@ pub(crate) enum Orphan {
 pub(crate) struct Flight<T> {
     id: u64,
     orphan: Orphan,
+    /// Where the work began: whoever drives it enters there.
+    runtime: Runtime,
     state: Mutex<State<T>>,
 }
 
@@ -47,7 +50,7 @@ struct State<T> {
     /// Here while idle.
     work: Option<BoxFuture<'static, Outcome<T>>>,
     /// Here once settled.
-    outcome: Option<Outcome<T>>,
+    outcome: Option<Arc<Outcome<T>>>,
     abandoned: bool,
     /// Woken while busy: whoever is polling polls again.
     woken: bool,
@@ -69,11 +72,12 @@ pub(crate) fn next_id() -> u64 {
     FLIGHTS_EVER.fetch_add(1, Relaxed)
 }
 
-impl<T: Clone + Send + 'static> Flight<T> {
+impl<T: Clone + Send + Sync + 'static> Flight<T> {
     pub(crate) fn new(id: u64, orphan: Orphan, work: BoxFuture<'static, Outcome<T>>) -> Arc<Self> {
         Arc::new(Self {
             id,
             orphan,
+            runtime: Runtime::current(),
             state: Mutex::new(State {
                 work: Some(work),
                 outcome: None,
@@ -102,12 +106,15 @@ impl<T: Clone + Send + 'static> Flight<T> {
         Some(Waiter { flight: self.clone(), id, context: context.clone(), is_spawned: false })
     }
 
-    /// Polls the work on behalf of one who waits.
-    fn drive(self: &Arc<Self>, mut work: BoxFuture<'static, Outcome<T>>) -> Poll<Outcome<T>> {
+    /// Polls the work on behalf of one who waits. Once it has ended, the outcome is in the state.
+    fn drive(self: &Arc<Self>, mut work: BoxFuture<'static, Outcome<T>>) -> Poll<Arc<Outcome<T>>> {
         POLLING.with(|polling| polling.borrow_mut().push(self.id));
         let waker = Waker::from(self.clone());
         let mut context = Context::from_waker(&waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let _entered = self.runtime.enter();
+            work.as_mut().poll(&mut context)
+        }));
         POLLING.with(|polling| polling.borrow_mut().pop());
 
         let outcome = match polled {
@@ -118,8 +125,8 @@ impl<T: Clone + Send + 'static> Flight<T> {
                     state.work = Some(work);
                     if std::mem::take(&mut state.woken) { take_wakers(&mut state) } else { Vec::new() }
                 };
-                // Woken while it was polled, perhaps by itself to let others run: polled again, but not in
-                // this turn.
+                // Woken while it was polled, perhaps by itself to let others run: polled again, but not in this
+                // turn.
                 wakers.into_iter().for_each(Waker::wake);
                 return Poll::Pending;
             }
@@ -127,6 +134,7 @@ impl<T: Clone + Send + 'static> Flight<T> {
         };
         // The work's own duties (its ticket) end before anyone is told.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(work)));
+        let outcome = Arc::new(outcome);
         let wakers = {
             let mut state = self.state.lock();
             state.outcome = Some(outcome.clone());
@@ -146,14 +154,12 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let error = Error::new(ErrorKind::LoaderPanicked, "cache", "load");
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     if text.is_some_and(|text| text.contains("reactor") || text.contains("Tokio")) {
-        return error.with_detail(
-            "it needs a tokio runtime where it was driven: enable the feature `tokio`, or give the cache a spawner",
-        );
+        return error.with_detail("it needs a tokio runtime: begin it inside one, with the feature `tokio`");
     }
     error
 }
 
-impl<T: Clone + Send + 'static> Wake for Flight<T> {
+impl<T: Clone + Send + Sync + 'static> Wake for Flight<T> {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -172,7 +178,7 @@ impl<T: Clone + Send + 'static> Wake for Flight<T> {
 }
 
 /// One who waits for a flight.
-pub(crate) struct Waiter<T: Clone + Send + 'static> {
+pub(crate) struct Waiter<T: Clone + Send + Sync + 'static> {
     flight: Arc<Flight<T>>,
     id: u64,
     context: TierContext,
@@ -180,16 +186,21 @@ pub(crate) struct Waiter<T: Clone + Send + 'static> {
     is_spawned: bool,
 }
 
-impl<T: Clone + Send + 'static> Waiter<T> {
+impl<T: Clone + Send + Sync + 'static> Waiter<T> {
     /// Drives the flight on the cache's spawner, for nobody.
     pub(crate) fn spawn(mut self) {
         self.is_spawned = true;
         let context = self.context.clone();
-        context.spawn(Box::pin(async move { drop(self.await) }));
+        let told = context.clone();
+        context.spawn(Box::pin(async move {
+            if self.await.is_err() {
+                told.tell(&Event::LoadFailed);
+            }
+        }));
     }
 }
 
-impl<T: Clone + Send + 'static> Future for Waiter<T> {
+impl<T: Clone + Send + Sync + 'static> Future for Waiter<T> {
     type Output = Outcome<T>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -198,49 +209,61 @@ impl<T: Clone + Send + 'static> Future for Waiter<T> {
             let error = Error::new(ErrorKind::Reentrant, "cache", "load");
             return Poll::Ready(Err(Failure::Cache(error)));
         }
+        // Values are cloned, and wakers dropped, outside the lock: both may run anybody's code.
+        let mut replaced = None;
         let work = {
             let mut state = flight.state.lock();
-            if let Some(outcome) = &state.outcome {
-                return Poll::Ready(outcome.clone());
+            if let Some(outcome) = state.outcome.clone() {
+                drop(state);
+                return Poll::Ready((*outcome).clone());
             }
             // Before polling: a wake from now on must find us.
             if let Some((_, waker)) = state.waiters.iter_mut().find(|(id, _)| *id == self.id) {
-                match waker {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    None => *waker = Some(context.waker().clone()),
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                    replaced = waker.replace(context.waker().clone());
                 }
             }
             let may_drive = self.id == 0 || is_on(Rule::FlightsOutliveLeaders);
-            let Some(work) = state.work.take_if(|_| may_drive) else { return Poll::Pending };
-            state.woken = false;
+            let work = state.work.take_if(|_| may_drive);
+            if work.is_some() {
+                state.woken = false;
+            }
             work
         };
-        flight.drive(work)
+        drop(replaced);
+        match work {
+            Some(work) => flight.drive(work).map(|outcome| (*outcome).clone()),
+            None => Poll::Pending,
+        }
     }
 }
 
-impl<T: Clone + Send + 'static> Drop for Waiter<T> {
+impl<T: Clone + Send + Sync + 'static> Drop for Waiter<T> {
     fn drop(&mut self) {
-        let (work, goes_on) = {
+        let (work, goes_on);
+        // Dropped outside the lock: a waker may own anything, another waiter of this flight too.
+        let _waker;
+        {
             let mut state = self.flight.state.lock();
-            state.waiters.retain(|(id, _)| *id != self.id);
+            let at = state.waiters.iter().position(|(id, _)| *id == self.id);
+            _waker = at.map(|at| state.waiters.swap_remove(at));
             if !state.waiters.is_empty() || state.outcome.is_some() || state.work.is_none() {
                 return;
             }
-            if self.flight.orphan == Orphan::GoesOn {
+            (work, goes_on) = if self.flight.orphan == Orphan::GoesOn {
                 (None, is_on(Rule::FlightsOutliveLeaders))
             } else {
                 state.abandoned = true;
                 (state.work.take(), false)
-            }
-        };
+            };
+        }
         drop(work);
         if !goes_on {
             return;
         }
         let Some(waiter) = self.flight.join(&self.context) else { return };
         if self.is_spawned {
-            let _ = Worker::default().spawn(Box::pin(async move { drop(waiter.await) }));
+            self.context.spawn_on_worker(Box::pin(async move { drop(waiter.await) }));
         } else {
             waiter.spawn();
         }

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use nanotier_tier::Version;
 use nanotier_tier::rules::{Rule, is_on};
@@ -58,14 +58,14 @@ impl<V> Slot<V> {
 
     fn is_linked(&self, flight: u64) -> bool
     where
-        V: Clone + Send + 'static,
+        V: Clone + Send + Sync + 'static,
     {
         self.look.as_ref().is_some_and(|linked| linked.id() == flight)
             || self.load.as_ref().is_some_and(|linked| linked.id() == flight)
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
+impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> InFlight<K, V> {
     pub(crate) fn new() -> Self {
         let shard = || Mutex::new(Shard { slots: HashMap::new(), floor: Version::ZERO });
         Self {
@@ -79,7 +79,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
     /// after it.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.load(Relaxed) == 0
+        self.slots.load(SeqCst) == 0
     }
 
     fn shard(&self, key: &K) -> &Mutex<Shard<K, V>> {
@@ -89,10 +89,12 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
     }
 
     fn slot<'s>(&self, shard: &'s mut Shard<K, V>, key: &K) -> &'s mut Slot<V> {
-        if !shard.slots.contains_key(key) {
-            self.slots.fetch_add(1, Relaxed);
-        }
-        shard.slots.entry(key.clone()).or_default()
+        // Cloned first: a clone that panics must not leave a count behind.
+        let key = key.clone();
+        shard.slots.entry(key).or_insert_with(|| {
+            self.slots.fetch_add(1, SeqCst);
+            Slot::default()
+        })
     }
 
     /// Begins to be in flight: the key keeps its floor until [`leave`](Self::leave).
@@ -114,7 +116,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
         slot.tickets -= 1;
         if slot.tickets == 0 {
             let slot = shard.slots.remove(key);
-            self.slots.fetch_sub(1, Relaxed);
+            self.slots.fetch_sub(1, SeqCst);
             drop(shard);
             drop(slot);
         }
@@ -213,7 +215,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + 'static> InFlight<K, V> {
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.slots.load(Relaxed)
+        self.slots.load(SeqCst)
     }
 }
 
@@ -240,8 +242,24 @@ mod tests {
             cache.take(&1).wait().unwrap();
             cache.remove(&2).wait().unwrap();
             cache.clear().wait().unwrap();
-            drop(cache.get(&4));
-            drop(cache.get_with(&4, async || 4));
+            // A load that everybody leaves goes on behind, and then leaves too.
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            let wait_to_end = std::sync::Mutex::new(ended);
+            let load = std::future::poll_fn(move |context| {
+                context.waker().wake_by_ref();
+                let ended = wait_to_end.lock().unwrap().try_recv().is_ok();
+                if ended { std::task::Poll::Ready(4) } else { std::task::Poll::Pending }
+            });
+            let mut left = Box::pin(cache.get_with(&4, || load));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(left.as_mut().poll(&mut context).is_pending());
+            drop(left);
+            assert_eq!(cache.0.inflight.len(), 1);
+            end.send(()).unwrap();
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while cache.0.inflight.len() > 0 && std::time::Instant::now() < deadline {
+                std::thread::yield_now();
+            }
             assert_eq!(cache.0.inflight.len(), 0, "{cache:?}");
         }
     }

@@ -38,6 +38,7 @@ mod look;
 mod lookup;
 mod many;
 mod owned;
+mod runtime;
 mod ticket;
 #[cfg(feature = "tokio")]
 mod tokio_spawner;
@@ -48,7 +49,7 @@ pub use builder::Builder;
 pub use cache::Cache;
 pub use load_error::LoadError;
 pub use lookup::{Detailed, Lookup, Source};
-pub use nanotier_engine::{Cause, Equivalent, Policy, Stats};
+pub use nanotier_engine::{Equivalent, Policy, Stats};
 #[cfg(feature = "json")]
 pub use nanotier_tier::Json;
 // The trait, and with the feature `derive` the macro of the same name.

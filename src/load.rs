@@ -30,8 +30,12 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Loads a key, together with whoever else loads it.
+    /// Loads a key, together with whoever else loads it. A key that no tier could store is an error at once, not a load
+    /// each time.
     pub(crate) async fn load(self: Arc<Self>, key: K, loader: Loader<V>) -> Outcome<V> {
+        if let Some(below) = &self.below {
+            below.path(&key)?;
+        }
         let flight = self.load_flight(&key, loader);
         schedule_point();
         // A load is never abandoned: it goes on without anyone.
@@ -81,6 +85,9 @@ where
 {
     let inner = &ticket.inner;
     inner.clock().catch_up();
+    if let Some(fresh) = inner.fresh(&ticket.key) {
+        return Ok(fresh);
+    }
     let (seen, read_at) = match look_below(&ticket, Intent::Load).await {
         Looked::Usable(detailed) => {
             if detailed.freshness == Freshness::Stale {
@@ -169,13 +176,16 @@ where
 {
     let inner = &ticket.inner;
     let now = inner.clock().wall();
-    let admit = |deadlines, recheck| {
-        let entry = Resident::admitted(value.clone(), deadlines, now, filling.version, inner.clock());
-        ticket.admit(entry.rechecked(filling.read_at, recheck, inner.clock()));
-    };
-    let Some(below) = &inner.below else { return admit(inner.lifetimes.deadlines(Ttl::Default, now), None) };
     let deadlines = inner.lifetimes.deadlines(Ttl::Default, now);
-    let degraded = || admit(inner.lifetimes.degraded(Ttl::Default, now), below.recheck);
+    let entry = |deadlines| Resident::admitted(value.clone(), deadlines, now, filling.version, inner.clock());
+    let Some(below) = &inner.below else {
+        ticket.admit(entry(deadlines));
+        return;
+    };
+    let admit = |deadlines| {
+        ticket.admit(entry(deadlines).rechecked(filling.read_at, inner.context.recheck, inner.clock()));
+    };
+    let degraded = || admit(inner.lifetimes.degraded(Ttl::Default, now));
     let Some(seen) = filling.seen else { return degraded() };
     // A value that has no encoding is still an answer, and still worth keeping for a moment.
     let (Ok(path), Ok(record)) =
@@ -187,12 +197,12 @@ where
     match below.tier.write_one(&Write::fill(path, &record, seen, filling.read_at)).await {
         Ok(Wrote::Done) => {
             schedule_point();
-            admit(deadlines, below.recheck);
+            admit(deadlines);
         }
         // Somebody wrote meanwhile: who waited gets the value once, and it is kept nowhere (O3).
         Ok(Wrote::Older(_) | Wrote::Changed | Wrote::TooLate) => {
             if !is_on(Rule::O3) {
-                admit(deadlines, below.recheck);
+                admit(deadlines);
             }
         }
         Err(error) => {

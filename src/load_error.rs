@@ -48,11 +48,13 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for LoadError<E> {
+/// For every error that can be printed, `anyhow`'s too, which is none itself: so `?` works. What lies behind the
+/// loader's error is asked of that error.
+impl<E: fmt::Debug + fmt::Display> std::error::Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Loader(error) => Some(&**error),
-            Self::Cache(error) => Some(error),
+            Self::Loader(_) => None,
+            Self::Cache(error) => error.source(),
         }
     }
 }

@@ -25,11 +25,7 @@ where
     /// Looks below memory, together with whoever else looks for the same key.
     pub(crate) async fn look(self: Arc<Self>, key: K) -> Outcome<Option<V>> {
         loop {
-            let flight = self.inflight.look(&key, || {
-                let id = flight::next_id();
-                let ticket = Ticket::of_flight(&self, &key, id);
-                Flight::new(id, Orphan::IsDropped, Box::pin(look_flight(ticket)))
-            });
+            let flight = self.look_flight(&key);
             schedule_point();
             match flight.join(&self.context) {
                 Some(waiter) => return waiter.await,
@@ -38,14 +34,30 @@ where
         }
     }
 
+    fn look_flight(self: &Arc<Self>, key: &K) -> Arc<Flight<Option<V>>> {
+        self.inflight.look(key, || {
+            let id = flight::next_id();
+            let ticket = Ticket::of_flight(self, key, id);
+            Flight::new(id, Orphan::IsDropped, Box::pin(look_flight(ticket)))
+        })
+    }
+
     /// Starts a look that nobody waits for, unless one is under way.
-    pub(crate) fn look_behind(self: &Arc<Self>, key: K) {
-        if self.inflight.is_looking(&key) {
+    pub(crate) fn look_behind(self: &Arc<Self>, key: &K) {
+        if self.inflight.is_looking(key) {
             return;
         }
-        let inner = self.clone();
-        // Nobody waits; a tier that fails has told the observer.
-        self.context.spawn(Box::pin(async move { drop(inner.look(key).await) }));
+        if let Some(waiter) = self.look_flight(key).join(&self.context) {
+            waiter.spawn();
+        }
+    }
+
+    /// What memory holds fresh: a flight that was linked after another one had ended finds what that one brought.
+    pub(crate) fn fresh(&self, key: &K) -> Option<Detailed<V>> {
+        let now = self.clock().now();
+        let fresh = |entry: &Resident<V>| (entry.state(now) == State::Fresh).then(|| entry.value.clone());
+        let value = self.memory.read(key, fresh)??;
+        Some(Detailed { value, freshness: Freshness::Fresh, source: Source::Memory })
     }
 
     /// What memory still has that is better than an error: usable, though the truth could not confirm it.
@@ -80,6 +92,9 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
+    if let Some(fresh) = ticket.inner.fresh(&ticket.key) {
+        return Ok(fresh.map(Some));
+    }
     match look_below(&ticket, Intent::Look).await {
         Looked::Usable(detailed) => Ok(detailed.map(Some)),
         Looked::Nothing { .. } => Ok(Detailed::nowhere(None)),
@@ -124,21 +139,16 @@ where
                 }
                 return Looked::Nothing { seen, read_at };
             }
-            Taken::Unreadable { in_truth: false } if !intent.asks_truth() => {
+            Taken::Unreadable { in_truth: false, .. } if !intent.asks_truth() => {
                 intent = if intent.may_load() { Intent::Refresh } else { Intent::Confirm };
             }
-            Taken::Unreadable { .. } => {
-                // Removed if unchanged, so that the next reader need not meet it. The loader, if there is
-                // one, sees what the burial left.
-                inner.bury(below, &path, seen, read_at).await;
-                intent = if intent.may_load() { Intent::Refresh } else { Intent::Confirm };
-                match below.tier.read_one(&path, intent).await {
-                    Ok(found) if found.usable(inner.clock().wall()).is_none() => {
-                        return Looked::Nothing { seen: found.seen, read_at: found.read_at };
-                    }
-                    Ok(_) => return Looked::Nothing { seen: None, read_at },
-                    Err(error) => return Looked::Failed(error),
+            Taken::Unreadable { ours, .. } => {
+                // A loader fills over it. Without one it is removed if unchanged, so that the next reader need not
+                // meet it; but what another build wrote is left to that build.
+                if ours && !intent.may_load() {
+                    inner.bury(below, &path, seen, read_at).await;
                 }
+                return Looked::Nothing { seen, read_at };
             }
         }
     }
@@ -148,7 +158,12 @@ where
 pub(crate) enum Taken<V> {
     Usable(Detailed<V>),
     Nothing,
-    Unreadable { in_truth: bool },
+    Unreadable {
+        /// The truth holds it, not only a copy.
+        in_truth: bool,
+        /// This codec and schema wrote it: it is damaged, not foreign.
+        ours: bool,
+    },
 }
 
 /// Decodes what was found, admits it, then has it promoted: what does not decode goes nowhere.
@@ -168,13 +183,13 @@ where
     }
     let Ok(value) = below.decode(record) else {
         inner.context.tell(&Event::RecordUnreadable { tier: below.tier.name() });
-        return Taken::Unreadable { in_truth: below.is_truth(found.from) };
+        return Taken::Unreadable { in_truth: below.is_truth(found.from), ours: below.is_ours(record) };
     };
     let trusted = found.trusted || !is_on(Rule::O7);
     let freshness = if trusted { record.freshness(now) } else { Freshness::Stale };
     let entry =
         Resident::admitted(value.clone(), record.deadlines, record.written_at, record.version, inner.clock())
-            .rechecked(confirmed_at(found, record), below.recheck, inner.clock());
+            .rechecked(confirmed_at(found, record), inner.context.recheck, inner.clock());
     // An untrusted copy is answered but not kept: the next reader asks again.
     if trusted {
         ticket.admit(entry);

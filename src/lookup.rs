@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,11 +23,7 @@ use nanotier_tier::{BoxFuture, Error, ErrorKind, Freshness, TierIndex};
 ///
 /// A ready `Lookup` has allocated nothing; one that goes below has allocated once.
 #[must_use = "await it or call `.wait()`: a read does nothing below memory until then, and a write tells its errors there"]
-pub struct Lookup<'a, T, E = Error> {
-    state: State<T, E>,
-    /// The cache is borrowed while a call on it is under way.
-    cache: PhantomData<&'a ()>,
-}
+pub struct Lookup<T, E = Error>(State<T, E>);
 
 enum State<T, E> {
     Ready(Detailed<T>),
@@ -83,18 +78,24 @@ impl<T> Detailed<T> {
     }
 }
 
-impl<T, E> Lookup<'_, T, E> {
+impl<T, E> Lookup<T, E> {
     #[inline]
     pub(crate) fn ready(detailed: Detailed<T>) -> Self {
-        Self { state: State::Ready(detailed), cache: PhantomData }
+        Self(State::Ready(detailed))
+    }
+
+    /// A fresh value from memory.
+    #[inline]
+    pub(crate) fn hit(value: T) -> Self {
+        Self(State::Ready(Detailed { value, freshness: Freshness::Fresh, source: Source::Memory }))
     }
 
     pub(crate) fn failed(error: E) -> Self {
-        Self { state: State::Failed(error), cache: PhantomData }
+        Self(State::Failed(error))
     }
 
     pub(crate) fn below(future: impl Future<Output = Result<Detailed<T>, E>> + Send + 'static) -> Self {
-        Self { state: State::Below(Box::pin(future)), cache: PhantomData }
+        Self(State::Below(Box::pin(future)))
     }
 
     /// The answer if it is there already, else the lookup back, to be awaited or waited for. Never blocks,
@@ -105,14 +106,14 @@ impl<T, E> Lookup<'_, T, E> {
     /// The lookup itself, if it has to go below memory or has failed.
     #[inline]
     pub fn try_now(self) -> Result<T, Self> {
-        match self.state {
+        match self.0 {
             State::Ready(detailed) => Ok(detailed.value),
-            state => Err(Self { state, cache: PhantomData }),
+            state => Err(Self(state)),
         }
     }
 
     /// Asks for freshness and source along with the value.
-    pub fn detailed(self) -> Lookup<'static, Detailed<T>, E>
+    pub fn detailed(self) -> Lookup<Detailed<T>, E>
     where
         T: Send + 'static,
         E: Send + 'static,
@@ -121,18 +122,21 @@ impl<T, E> Lookup<'_, T, E> {
             let (freshness, source) = (detailed.freshness, detailed.source);
             Detailed { value: detailed, freshness, source }
         };
-        let state = match self.state {
+        let state = match self.0 {
             State::Ready(detailed) => State::Ready(around(detailed)),
             State::Failed(error) => State::Failed(error),
             State::Below(future) => State::Below(Box::pin(async move { Ok(around(future.await?)) })),
             State::Taken => State::Taken,
         };
-        Lookup { state, cache: PhantomData }
+        Lookup(state)
     }
 }
 
-impl<T, E> Lookup<'_, T, E> {
+impl<T, E> Lookup<T, E> {
     /// Finishes on this thread: parks it if the answer lies below and cannot be had at the first poll.
+    ///
+    /// Not for code that runs on an asynchronous runtime's own threads: the thread is blocked, and a loader that needs
+    /// that very thread to go on (a timer of a single-threaded runtime) never does. `.await` there.
     ///
     /// # Errors
     ///
@@ -143,7 +147,7 @@ impl<T, E> Lookup<'_, T, E> {
     /// If the lookup was polled to its end before.
     #[inline]
     pub fn wait(self) -> Result<T, E> {
-        match self.state {
+        match self.0 {
             State::Ready(detailed) => Ok(detailed.value),
             State::Failed(error) => Err(error),
             State::Below(future) => block_on(future).map(|detailed| detailed.value),
@@ -151,8 +155,9 @@ impl<T, E> Lookup<'_, T, E> {
         }
     }
 
-    /// The same for at most `limit` of real time. A read or load that took too long goes on for whoever else
-    /// waits for it; a write is finished by the cache.
+    /// The same for at most `limit` of real time. A load that took too long goes on for whoever else waits for it; a
+    /// write is finished by the cache. What blocks this very thread (a blocking loader that it runs, a store that works
+    /// inline) is not interrupted: the limit counts from when it lets go.
     ///
     /// # Errors
     ///
@@ -165,12 +170,12 @@ impl<T, E> Lookup<'_, T, E> {
     where
         E: From<Error>,
     {
-        match self.state {
+        match self.0 {
             State::Below(mut future) => match block_on_for(Pin::new(&mut future), limit) {
                 Some(answer) => answer.map(|detailed| detailed.value),
                 None => Err(Error::new(ErrorKind::Timeout, "cache", "wait").into()),
             },
-            state => Self { state, cache: PhantomData }.wait(),
+            state => Self(state).wait(),
         }
     }
 }
@@ -181,19 +186,19 @@ fn taken() -> ! {
 }
 
 // Values are only moved out, never pinned in place.
-impl<T, E> Unpin for Lookup<'_, T, E> {}
+impl<T, E> Unpin for Lookup<T, E> {}
 
-impl<T, E> Future for Lookup<'_, T, E> {
+impl<T, E> Future for Lookup<T, E> {
     type Output = Result<T, E>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Below(future) = &mut self.state {
+        if let State::Below(future) = &mut self.0 {
             let answer = std::task::ready!(future.as_mut().poll(context));
-            self.state = State::Taken;
+            self.0 = State::Taken;
             return Poll::Ready(answer.map(|detailed| detailed.value));
         }
-        match std::mem::replace(&mut self.state, State::Taken) {
+        match std::mem::replace(&mut self.0, State::Taken) {
             State::Ready(detailed) => Poll::Ready(Ok(detailed.value)),
             State::Failed(error) => Poll::Ready(Err(error)),
             State::Below(_) | State::Taken => taken(),
@@ -201,9 +206,9 @@ impl<T, E> Future for Lookup<'_, T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Lookup<'_, T, E> {
+impl<T, E> fmt::Debug for Lookup<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
+        f.write_str(match self.0 {
             State::Ready(_) => "Lookup(ready)",
             State::Failed(_) => "Lookup(failed)",
             State::Below(_) => "Lookup(below)",

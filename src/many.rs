@@ -1,6 +1,7 @@
 //! The same for many keys at once: memory answers what it has, and the tiers are asked for the rest in one
 //! batch.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 
 use nanotier_engine::Equivalent;
@@ -27,10 +28,7 @@ where
     /// # Errors
     ///
     /// Inside, per key: its tiers failed and nothing usable was anywhere.
-    pub fn get_many<'a, Q>(
-        &'a self,
-        keys: impl IntoIterator<Item = &'a Q>,
-    ) -> Lookup<'a, Vec<Result<Option<V>>>>
+    pub fn get_many<'a, Q>(&'a self, keys: impl IntoIterator<Item = &'a Q>) -> Lookup<Vec<Result<Option<V>>>>
     where
         Q: Hash + Equivalent<K> + ?Sized + 'a,
         K: OwnedFrom<Q>,
@@ -64,7 +62,7 @@ where
     /// # Errors
     ///
     /// Inside, per entry in order, as [`insert`](Cache::insert).
-    pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Lookup<'_, Vec<Result<()>>> {
+    pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Lookup<Vec<Result<()>>> {
         let Some(below) = &self.0.below else {
             let stored = entries.into_iter().map(|(key, value)| {
                 self.0.insert_in_memory(key, value, Ttl::Default);
@@ -88,7 +86,7 @@ where
     /// # Errors
     ///
     /// Inside, per key in order, as [`remove`](Cache::remove).
-    pub fn remove_many<'a, Q>(&'a self, keys: impl IntoIterator<Item = &'a Q>) -> Lookup<'a, Vec<Result<()>>>
+    pub fn remove_many<'a, Q>(&'a self, keys: impl IntoIterator<Item = &'a Q>) -> Lookup<Vec<Result<()>>>
     where
         Q: Hash + Equivalent<K> + ?Sized + 'a,
         K: OwnedFrom<Q>,
@@ -110,23 +108,34 @@ where
         self.write_many(items.collect())
     }
 
-    fn write_many(&self, items: Vec<Result<Item<K, V>>>) -> Lookup<'_, Vec<Result<()>>> {
-        let mut results: Vec<Result<()>> = Vec::with_capacity(items.len());
-        let (mut indices, mut begun) = (Vec::new(), Vec::new());
-        for (index, item) in items.into_iter().enumerate() {
-            match item {
-                Ok((key, value)) => {
-                    indices.push(index);
-                    begun.push(self.0.begin(key, value));
-                    results.push(Ok(()));
+    fn write_many(&self, items: Vec<Result<Item<K, V>>>) -> Lookup<Vec<Result<()>>> {
+        let mut results: Vec<Result<()>> =
+            items.iter().map(|item| item.as_ref().map(drop).map_err(Clone::clone)).collect();
+        // Of a key that occurs twice only the last write is done, and answers for all: one after the other they
+        // might end in another order.
+        let mut last: HashMap<K, usize> = HashMap::new();
+        let mut answered_by: Vec<Option<usize>> = Vec::with_capacity(items.len());
+        let mut begun = Vec::new();
+        for item in items.into_iter().rev() {
+            answered_by.push(item.ok().map(|(key, value)| match last.get(&key) {
+                Some(&position) => position,
+                None => {
+                    last.insert(key.clone(), begun.len());
+                    begun.push((key, value));
+                    begun.len() - 1
                 }
-                Err(error) => results.push(Err(error)),
-            }
+            }));
         }
+        answered_by.reverse();
+        let begun: Vec<_> = begun.into_iter().map(|(key, value)| self.0.begin(key, value)).collect();
         let inner = self.0.clone();
         self.finish(|attended| async move {
             let settled = inner.settle_all(begun, &attended).await;
-            indices.into_iter().zip(settled).for_each(|(index, result)| results[index] = result);
+            for (result, position) in results.iter_mut().zip(answered_by) {
+                if let Some(answer) = position.and_then(|position| settled.get(position)) {
+                    result.clone_from(answer);
+                }
+            }
             Ok(Detailed::nowhere(results))
         })
     }

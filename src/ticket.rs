@@ -3,8 +3,10 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
+use nanotier_tier::Version;
+
 use crate::cache::Inner;
-use crate::expiry::Resident;
+use crate::expiry::{Resident, State};
 
 /// A flight's right to admit what it brings, and its duty to leave.
 pub(crate) struct Ticket<K, V>
@@ -41,9 +43,15 @@ where
     /// Puts an entry into memory unless a newer write forbids it. The check and the insert are one step.
     pub(crate) fn admit(&self, entry: Resident<V>) -> bool {
         let (inner, version) = (&*self.inner, entry.version);
+        let now = inner.clock().now();
         let admitted = inner.memory.insert_if(self.key.clone(), entry, |resident| {
-            let newest = resident.is_none_or(|resident| resident.version <= version);
-            newest && inner.inflight.admits(&self.key, self.flight, version)
+            let stands = resident.is_some_and(|resident| match self.flight {
+                // Where memory is the truth there are no versions, but whoever loads found nothing fresh: what is fresh
+                // now was written meanwhile.
+                Some(_) if version == Version::ZERO => resident.state(now) == State::Fresh,
+                _ => resident.version > version,
+            });
+            !stands && inner.inflight.admits(&self.key, self.flight, version)
         });
         admitted.is_some()
     }

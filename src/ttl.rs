@@ -45,6 +45,11 @@ pub(crate) struct Lifetimes {
 }
 
 impl Lifetimes {
+    /// How long what was fresh for `ttl` is usable afterwards: what was never fresh is gone at once.
+    pub(crate) fn grace(&self, ttl: Duration) -> Duration {
+        if ttl == Duration::ZERO { Duration::ZERO } else { self.stale_for }
+    }
+
     /// The deadlines of an entry written at `now`.
     pub(crate) fn deadlines(&self, ttl: Ttl, now: Timestamp) -> Deadlines {
         let ttl = match ttl {
@@ -52,7 +57,7 @@ impl Lifetimes {
             Ttl::For(ttl) => Some(ttl),
             Ttl::Forever => None,
         };
-        ttl.map_or(Deadlines::NEVER, |ttl| Deadlines::after(now, ttl, self.stale_for))
+        ttl.map_or(Deadlines::NEVER, |ttl| Deadlines::after(now, ttl, self.grace(ttl)))
     }
 
     /// The deadlines of a loaded value that the truth does not have: short, so that the truth is asked again

@@ -42,7 +42,7 @@ where
     ///
     /// Told when awaited: the value has no encoding, the key is too long, or the truth did not take it. Then
     /// the truth holds the older value or the new one, and no copy serves the older one.
-    pub fn insert(&self, key: K, value: V) -> Lookup<'_, ()> {
+    pub fn insert(&self, key: K, value: V) -> Lookup<()> {
         self.insert_for(key, value, Ttl::Default)
     }
 
@@ -54,7 +54,7 @@ where
     /// # Errors
     ///
     /// As [`insert`](Cache::insert).
-    pub fn insert_for(&self, key: K, value: V, ttl: impl Into<Ttl>) -> Lookup<'_, ()> {
+    pub fn insert_for(&self, key: K, value: V, ttl: impl Into<Ttl>) -> Lookup<()> {
         let ttl = ttl.into();
         let Some(below) = &self.0.below else {
             self.0.insert_in_memory(key, value, ttl);
@@ -76,7 +76,7 @@ where
     /// # Errors
     ///
     /// Told when awaited: the truth did not take it.
-    pub fn remove<Q>(&self, key: &Q) -> Lookup<'_, ()>
+    pub fn remove<Q>(&self, key: &Q) -> Lookup<()>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
@@ -93,7 +93,7 @@ where
         }
     }
 
-    fn begin_one(&self, key: K, value: Option<(V, Record)>) -> Lookup<'_, ()> {
+    fn begin_one(&self, key: K, value: Option<(V, Record)>) -> Lookup<()> {
         let begun = self.0.begin(key, value);
         self.finish(|attended| async move {
             match begun.inner().settle_all(vec![begun], &attended).await.pop() {
@@ -104,7 +104,7 @@ where
     }
 
     /// A lookup of work that is finished even if the lookup is dropped.
-    pub(crate) fn finish<T, F>(&self, work: impl FnOnce(Attended) -> F) -> Lookup<'_, T>
+    pub(crate) fn finish<T, F>(&self, work: impl FnOnce(Attended) -> F) -> Lookup<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<Detailed<T>>> + Send + 'static,
@@ -121,7 +121,7 @@ where
     ///
     /// Told when awaited: [`ErrorKind::Unsupported`] if the truth cannot take atomically;
     /// [`ErrorKind::Codec`] if what was taken does not decode.
-    pub fn take<Q>(&self, key: &Q) -> Lookup<'_, Option<V>>
+    pub fn take<Q>(&self, key: &Q) -> Lookup<Option<V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
@@ -160,7 +160,7 @@ where
     ///
     /// Told when awaited: the truth could not be asked or did not take it; [`ErrorKind::Contended`] if others
     /// kept writing the key.
-    pub fn touch<Q>(&self, key: &Q, ttl: impl Into<Ttl>) -> Lookup<'_, bool>
+    pub fn touch<Q>(&self, key: &Q, ttl: impl Into<Ttl>) -> Lookup<bool>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
@@ -171,7 +171,9 @@ where
         }
         self.0.clock().catch_up();
         let inner = self.0.clone();
-        self.finish(|_| async move { inner.touch_below(key, ttl).await.map(Detailed::nowhere) })
+        self.finish(
+            |attended| async move { inner.touch_below(key, ttl, attended).await.map(Detailed::nowhere) },
+        )
     }
 
     /// How long the value of `key` has left: by memory, else by the tiers. `None` if nobody has it.
@@ -179,7 +181,7 @@ where
     /// # Errors
     ///
     /// Told when awaited: no tier could answer.
-    pub fn time_left<'a, Q>(&'a self, key: &'a Q) -> Lookup<'a, Option<TimeLeft>>
+    pub fn time_left<'a, Q>(&'a self, key: &'a Q) -> Lookup<Option<TimeLeft>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
@@ -195,7 +197,8 @@ where
             let Some(below) = &inner.below else { return Ok(Detailed::nowhere(None)) };
             let found = below.tier.read_one(&below.path(&key)?, Intent::Look).await?;
             let now = inner.clock().wall();
-            Ok(Detailed::nowhere(found.usable(now).map(|record| left_of(record.deadlines, now))))
+            let usable = found.usable(now).filter(|record| below.decode(record).is_ok());
+            Ok(Detailed::nowhere(usable.map(|record| left_of(record.deadlines, now))))
         })
     }
 
@@ -206,7 +209,7 @@ where
     /// # Errors
     ///
     /// Told when awaited: the truth could not be emptied, or only in part.
-    pub fn clear(&self) -> Lookup<'_, ()> {
+    pub fn clear(&self) -> Lookup<()> {
         if self.0.below.is_none() {
             self.0.inflight.raise_all(Version::ZERO);
             self.0.memory.clear();
@@ -297,11 +300,10 @@ where
     fn settle_memory(self) {
         let Some((value, record)) = self.value else { return };
         let inner = &self.writer.0.inner;
-        let recheck = inner.below.as_ref().and_then(|below| below.recheck);
         let entry =
-            Resident::admitted(value, record.deadlines, record.written_at, self.version, inner.clock())
-                .rechecked(record.written_at, recheck, inner.clock());
-        self.writer.0.admit(entry);
+            Resident::admitted(value, record.deadlines, record.written_at, self.version, inner.clock());
+        let recheck = inner.context.recheck;
+        self.writer.0.admit(entry.rechecked(record.written_at, recheck, inner.clock()));
     }
 
     /// The atomic change of [`Cache::take`].
@@ -412,7 +414,7 @@ where
         results.into_iter().map(|result| result.unwrap_or_else(contended)).collect()
     }
 
-    async fn touch_below(self: Arc<Self>, key: K, ttl: Ttl) -> Result<bool> {
+    async fn touch_below(self: Arc<Self>, key: K, ttl: Ttl, attended: Attended) -> Result<bool> {
         let below = self.below()?;
         for _ in 0..TRIES_MAX {
             let found = below.tier.read_one(&below.path(&key)?, Intent::Confirm).await?;
@@ -421,6 +423,10 @@ where
             }
             let now = self.clock().wall();
             let (Some(record), Some(seen)) = (found.usable(now), found.seen) else { return Ok(false) };
+            if !attended.is_attended() {
+                // Dead before anything was written: what others wrote since is theirs.
+                return Ok(false);
+            }
             let value = below.decode(record)?;
             let deadlines = self.lifetimes.deadlines(ttl, now);
             let record = Record { deadlines, written_at: now, confirmed_at: now, ..record.clone() };
@@ -523,7 +529,7 @@ where
         };
         let Some(ttl) = ttl else { return (Moment::NEVER, Moment::NEVER) };
         let fresh_until = self.clock().now().plus(ttl);
-        (fresh_until, fresh_until.plus(self.lifetimes.stale_for))
+        (fresh_until, fresh_until.plus(self.lifetimes.grace(ttl)))
     }
 }
 

@@ -87,10 +87,11 @@ fn touch_gives_another_life_to_what_is_there_and_none_to_what_is_not() -> nanoti
 fn take_answers_what_was_there_and_only_once() -> nanotier::Result<()> {
     let cache = cache();
     cache.insert("token".into(), 7).wait()?;
-    let winners: Vec<u64> = std::thread::scope(|scope| {
-        let takers: Vec<_> = (0..4).map(|_| scope.spawn(|| cache.take("token").wait().unwrap())).collect();
+    let winners: Vec<u64> = crossbeam_utils::thread::scope(|scope| {
+        let takers: Vec<_> = (0..4).map(|_| scope.spawn(|_| cache.take("token").wait().unwrap())).collect();
         takers.into_iter().filter_map(|taker| taker.join().unwrap()).collect()
-    });
+    })
+    .expect("every thread joined");
     assert_eq!(winners, [7]);
     Ok(())
 }
@@ -125,10 +126,10 @@ fn one_load_per_key_however_many_ask() {
     let cache = cache();
     let loads = Arc::new(AtomicUsize::new(0));
     let gate = Arc::new(std::sync::Barrier::new(8));
-    let values: Vec<u64> = std::thread::scope(|scope| {
+    let values: Vec<u64> = crossbeam_utils::thread::scope(|scope| {
         let ask = || {
             let (loads, gate, cache) = (loads.clone(), gate.clone(), cache.clone());
-            scope.spawn(move || {
+            scope.spawn(move |_| {
                 gate.wait();
                 cache
                     .get_with_blocking("k", move || {
@@ -142,7 +143,8 @@ fn one_load_per_key_however_many_ask() {
         };
         let askers: Vec<_> = (0..8).map(|_| ask()).collect();
         askers.into_iter().map(|asker| asker.join().unwrap()).collect()
-    });
+    })
+    .expect("every thread joined");
     assert_eq!(values, [42; 8]);
     assert_eq!(loads.load(Relaxed), 1);
     assert_eq!(cache.get("k").wait().unwrap(), Some(42));

@@ -111,10 +111,10 @@ fn a_lock_has_one_holder_and_its_tokens_rise_across_expiry() {
 fn two_threads_are_never_inside_at_once() {
     on_every_tier(|tier, clock, _| {
         let (inside, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        std::thread::scope(|scope| {
+        crossbeam_utils::thread::scope(|scope| {
             for (writer, owner) in [(1, b"a"), (2, b"b"), (3, b"c")] {
                 let (inside, turns) = (inside.clone(), turns.clone());
-                scope.spawn(move || {
+                scope.spawn(move |_| {
                     let client = Client::new(tier, clock, writer);
                     let mut last = 0;
                     for _ in 0..30 {
@@ -133,7 +133,8 @@ fn two_threads_are_never_inside_at_once() {
                     }
                 });
             }
-        });
+        })
+        .expect("every thread joined");
         assert_eq!(turns.load(SeqCst), 90);
     });
 }
@@ -142,16 +143,17 @@ fn two_threads_are_never_inside_at_once() {
 fn counters_lose_nothing_also_right_after_expiry() {
     on_every_tier(|tier, clock, hands| {
         for _ in 0..2 {
-            std::thread::scope(|scope| {
+            crossbeam_utils::thread::scope(|scope| {
                 for writer in 1..=4 {
-                    scope.spawn(move || {
+                    scope.spawn(move |_| {
                         let client = Client::new(tier, clock, writer);
-                        (0..25).for_each(|_| {
-                            assert!(client.count(b"n", 1, Renewal::Fixed(Some(TTL))).unwrap() > 0)
-                        });
+                        for _ in 0..25 {
+                            assert!(client.count(b"n", 1, Renewal::Fixed(Some(TTL))).unwrap() > 0);
+                        }
                     });
                 }
-            });
+            })
+            .expect("every thread joined");
             let client = Client::new(tier, clock, 9);
             assert_eq!(client.count(b"n", 0, Renewal::Fixed(None)).unwrap(), 100, "{tier:?}");
             hands.advance(TTL);

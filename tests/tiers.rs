@@ -177,19 +177,25 @@ fn a_copy_that_was_down_during_a_write_is_not_believed_afterwards() -> nanotier:
 
 #[test]
 fn a_value_that_does_not_decode_is_a_miss_that_is_mended_and_never_promoted() -> nanotier::Result<()> {
-    let s = setup();
     let namespace = namespace();
-    let value = nanotier::tier::Encoded { bytes: "not a number".into(), fingerprint: Fingerprint(1) };
-    let (clock, _hands) = Clock::manual();
-    let record = Record { version: Version::from_parts(9, 9), ..Record::new(value, clock.wall()) };
-    let put = Write::put(Path::new(&namespace, &b"k"[..]), &record);
-    let _ = s.far.store().write(&[put])?.remove(0)?;
+    let ours = nanotier::Codec::<u64>::fingerprint(&Json::default());
+    for (fingerprint, is_damaged) in [(ours, true), (Fingerprint(1), false)] {
+        let s = setup();
+        let value = nanotier::tier::Encoded { bytes: "not a number".into(), fingerprint };
+        let (clock, _hands) = Clock::manual();
+        let record = Record { version: Version::from_parts(9, 9), ..Record::new(value, clock.wall()) };
+        let put = Write::put(Path::new(&namespace, &b"k"[..]), &record);
+        let _ = s.far.store().write(&[put])?.remove(0)?;
 
-    assert_eq!(s.cache.get("k").wait()?, None);
-    assert!(!matches!(held(&s.near, "k"), Entry::Present(_)), "promoted before it was decoded");
-    assert!(!matches!(held(&s.far, "k"), Entry::Present(_)), "left for the next reader to stumble over");
-    assert_eq!(s.cache.get_with("k", async || 3).wait()?, 3);
-    assert_eq!(value_in(&s.far, "k"), Some(3));
+        assert!(!s.cache.contains("k").wait()?);
+        assert_eq!(s.cache.time_left("k").wait()?, None);
+        assert_eq!(s.cache.get("k").wait()?, None);
+        assert!(!matches!(held(&s.near, "k"), Entry::Present(_)), "promoted before it was decoded");
+        // What is damaged is removed; what another build wrote is left to that build.
+        assert_eq!(matches!(held(&s.far, "k"), Entry::Present(_)), !is_damaged);
+        assert_eq!(s.cache.get_with("k", async || 3).wait()?, 3);
+        assert_eq!(value_in(&s.far, "k"), Some(3));
+    }
     Ok(())
 }
 
@@ -208,16 +214,18 @@ fn a_copy_that_does_not_decode_is_mended_from_the_truth() -> nanotier::Result<()
 }
 
 #[test]
-fn another_process_follows_within_recheck_and_not_only_when_asked_twice() -> nanotier::Result<()> {
-    let far = Watched::shared_by(Scope::Fleet);
-    let (a, b) = (setup_over(far.clone()), setup_over(far));
-    a.cache.insert_for("k".into(), 1, nanotier::Ttl::Forever).wait()?;
-    assert_eq!(b.cache.get("k").wait()?, Some(1));
-    a.hands.advance(Duration::from_secs(1));
-    a.cache.remove("k").wait()?;
-    assert_eq!(b.cache.get("k").wait()?, Some(1), "within `recheck` B may not know");
-    b.hands.advance(Duration::from_secs(60));
-    assert_eq!(b.cache.get("k").wait()?, None, "after `recheck` B has asked");
+fn another_cache_over_the_same_truth_follows_within_recheck() -> nanotier::Result<()> {
+    for scope in [Scope::Process, Scope::Host, Scope::Fleet] {
+        let far = Watched::shared_by(scope);
+        let (a, b) = (setup_over(far.clone()), setup_over(far));
+        a.cache.insert_for("k".into(), 1, nanotier::Ttl::Forever).wait()?;
+        assert_eq!(b.cache.get("k").wait()?, Some(1));
+        a.hands.advance(Duration::from_secs(1));
+        a.cache.remove("k").wait()?;
+        assert_eq!(b.cache.get("k").wait()?, Some(1), "within `recheck` B may not know");
+        b.hands.advance(Duration::from_secs(60));
+        assert_eq!(b.cache.get("k").wait()?, None, "after `recheck` B has asked");
+    }
     Ok(())
 }
 
@@ -289,11 +297,12 @@ fn of_all_who_take_in_all_processes_one_gets_it() -> nanotier::Result<()> {
     a.cache.insert("token".into(), 7).wait()?;
     assert_eq!(b.cache.get("token").wait()?, Some(7));
     let takers = [&a.cache, &b.cache, &a.cache, &b.cache];
-    let taken: Vec<Option<u64>> = std::thread::scope(|scope| {
+    let taken: Vec<Option<u64>> = crossbeam_utils::thread::scope(|scope| {
         let threads: Vec<_> =
-            takers.iter().map(|cache| scope.spawn(|| cache.take("token").wait().unwrap())).collect();
+            takers.iter().map(|cache| scope.spawn(|_| cache.take("token").wait().unwrap())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
+    })
+    .expect("every thread joined");
     assert_eq!(taken.iter().flatten().count(), 1, "{taken:?}");
     assert_eq!(a.cache.get("token").wait()?, None);
     Ok(())
@@ -356,9 +365,9 @@ fn a_key_beyond_the_limit_is_an_error_before_anything_is_asked() {
     assert_eq!(s.cache.get(&long).wait().unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(s.cache.insert(long.clone(), 1).wait().unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(s.cache.remove(&long).wait().unwrap_err().kind(), ErrorKind::TooLarge);
+    let loaded = s.cache.get_with(&long, async || unreachable!("it could never be kept")).wait();
+    assert_eq!(loaded.unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!((s.far.reads(), s.far.writes()), (0, 0));
-    // A loader has the answer all the same.
-    assert_eq!(s.cache.get_with(&long, async || 1).wait().unwrap(), 1);
 }
 
 #[test]
@@ -525,4 +534,97 @@ async fn an_aborted_task_does_not_keep_the_others_waiting() {
     assert!(leader.await.unwrap_err().is_cancelled());
     go.send(()).unwrap();
     assert_eq!(follower.await.unwrap().unwrap(), 1);
+}
+
+#[test]
+fn who_takes_nothing_serves_nothing_afterwards() -> nanotier::Result<()> {
+    let far = Watched::shared_by(Scope::Fleet);
+    let (a, b) = (setup_over(far.clone()), setup_over(far));
+    a.cache.insert("token".into(), 7).wait()?;
+    assert_eq!(b.cache.take("token").wait()?, Some(7));
+    assert_eq!(a.cache.take("token").wait()?, None);
+    assert_eq!(a.cache.get("token").wait()?, None, "A's own copy outlived its take");
+    Ok(())
+}
+
+#[test]
+fn of_a_key_that_occurs_twice_in_a_batch_the_last_value_stays() -> nanotier::Result<()> {
+    let far = Watched::new();
+    let (a, b) = (setup_over(far.clone()), setup_over(far));
+    // Newer than what A draws first: A's batch goes again.
+    b.hands.advance(Duration::from_secs(5));
+    b.cache.insert("k".into(), 9).wait()?;
+    let stored = a.cache.insert_many([("k".into(), 1), ("k".into(), 2)]).wait()?;
+    assert!(stored.len() == 2 && stored.iter().all(Result::is_ok));
+    assert_eq!((a.cache.get("k").wait()?, value_in(&a.far, "k")), (Some(2), Some(2)));
+    Ok(())
+}
+
+#[test]
+fn a_lifetime_of_zero_is_over_at_once_whatever_the_grace() -> nanotier::Result<()> {
+    let s = setup();
+    s.cache.insert_for("k".into(), 1, Duration::ZERO).wait()?;
+    assert_eq!(s.cache.get("k").wait()?, None);
+    let (clock, _hands) = Clock::manual();
+    let memory: Cache<u32, u32> = Cache::builder().clock(clock).ttl(TTL).stale_for(STALE).build()?;
+    memory.insert_for(1, 1, Duration::ZERO).wait()?;
+    assert_eq!(memory.get(&1).wait()?, None);
+    Ok(())
+}
+
+#[test]
+fn a_touch_that_was_dropped_does_not_touch_what_was_written_since() -> nanotier::Result<()> {
+    let s = setup();
+    s.cache.insert("k".into(), 1).wait()?;
+    // It has read, and is dropped before it writes.
+    assert!(!poll_then_drop(s.cache.touch("k", Duration::from_secs(1)), 3));
+    s.cache.insert_for("k".into(), 2, nanotier::Ttl::Forever).wait()?;
+    std::thread::sleep(Duration::from_millis(50)); // what is left of it runs behind, or not at all
+    s.hands.advance(Duration::from_secs(5));
+    s.cache.clear_memory();
+    assert_eq!(s.cache.get("k").detailed().wait()?.freshness, Freshness::Fresh);
+    Ok(())
+}
+
+#[test]
+fn what_a_clearing_missed_does_not_come_back_by_a_clock_that_was_ahead() -> nanotier::Result<()> {
+    let s = setup();
+    let (hour, now) = (Duration::from_secs(3600), Clock::manual().0.wall());
+    s.hands.set_wall(now.plus(hour));
+    s.cache.insert_for("k".into(), 1, nanotier::Ttl::Forever).wait()?;
+    s.hands.set_wall(now);
+    s.near.set_down(true);
+    s.cache.clear().wait()?;
+    s.near.set_down(false);
+    s.hands.advance(hour + Duration::from_millis(1));
+    assert_eq!(s.cache.get("k").wait()?, None);
+    Ok(())
+}
+
+#[test]
+fn a_durable_copy_that_refused_a_write_is_not_believed_after_a_clean_restart() -> nanotier::Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let far = nanotier::Inline(nanotier::MemoryStore::new()).erase();
+    let open = || -> nanotier::Result<Cache<u32, String>> {
+        let near =
+            nanotier_redb::RedbStore::builder(folder.path().join("near.redb")).value_len_max(20).build()?;
+        let tiers = chain([nanotier::Inline(near).erase(), far.clone()])?;
+        Cache::builder().namespace("test").tiers(tiers).codec(Json::default()).build()
+    };
+    let cache = open()?;
+    cache.insert(1, "small".into()).wait()?;
+    let large = "x".repeat(100);
+    cache.insert(1, large.clone()).wait()?;
+    // Not `close`: the truth of this test lives on.
+    drop(cache);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let cache = loop {
+        match open() {
+            Ok(cache) => break cache,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(cache.get(&1).wait()?, Some(large));
+    Ok(())
 }

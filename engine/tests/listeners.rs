@@ -27,16 +27,17 @@ fn heard(engine: &Engine<u32, u64, Log>) -> Vec<(u32, u64, Cause)> {
 #[test]
 fn each_key_is_heard_in_the_order_it_left() {
     let engine = engine(100);
-    thread::scope(|scope| {
+    crossbeam_utils::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| {
+            scope.spawn(|_| {
                 for round in 0..4000 {
                     let next = |old: Option<&u64>| Compute::Put(old.map_or(0, |old| old + 1));
                     engine.compute(round % 3, next);
                 }
             });
         }
-    });
+    })
+    .expect("every thread joined");
     let heard = heard(&engine);
     for key in 0..3 {
         let values: Vec<u64> = heard.iter().filter(|left| left.0 == key).map(|left| left.1).collect();
@@ -70,12 +71,13 @@ fn a_slow_listener_is_not_overtaken_and_holds_up_no_writer() {
         Held { log: Mutex::default(), delivering: Barrier::new(2), later_left: AtomicBool::new(false) };
     let engine = Engine::with(Options::new(10).shards(1), held).unwrap();
     engine.insert(1, 0);
-    thread::scope(|scope| {
-        scope.spawn(|| engine.insert(1, 1));
+    crossbeam_utils::thread::scope(|scope| {
+        scope.spawn(|_| engine.insert(1, 1));
         engine.lifecycle().delivering.wait();
         engine.insert(1, 2);
         engine.lifecycle().later_left.store(true, Ordering::SeqCst);
-    });
+    })
+    .expect("every thread joined");
     assert_eq!(*engine.lifecycle().log.lock().unwrap(), [0, 1]);
 }
 
@@ -109,15 +111,16 @@ fn a_panicking_listener_does_not_keep_the_others_from_being_heard() {
 #[test]
 fn more_departures_than_may_wait_are_all_heard() {
     let engine = engine(16);
-    thread::scope(|scope| {
+    crossbeam_utils::thread::scope(|scope| {
         for thread in 0..4 {
             let engine = &engine;
-            scope.spawn(move || {
+            scope.spawn(move |_| {
                 for key in 0..5000 {
                     engine.insert(thread * 5000 + key, 0);
                 }
             });
         }
-    });
+    })
+    .expect("every thread joined");
     assert_eq!(heard(&engine).len() + engine.len(), 20_000);
 }

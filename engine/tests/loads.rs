@@ -19,9 +19,9 @@ fn text(text: &str) -> String {
 #[test]
 fn eight_threads_share_one_load() {
     let (engine, loads, arrived) = (one_shard(), AtomicUsize::new(0), AtomicUsize::new(0));
-    thread::scope(|scope| {
+    crossbeam_utils::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| {
+            scope.spawn(|_| {
                 arrived.fetch_add(1, Ordering::SeqCst);
                 let value = engine.get_or_insert_with(&1, || {
                     while arrived.load(Ordering::SeqCst) < 8 {
@@ -33,7 +33,8 @@ fn eight_threads_share_one_load() {
                 assert_eq!(value, Ok(text("loaded")));
             });
         }
-    });
+    })
+    .expect("every thread joined");
     assert_eq!(loads.load(Ordering::SeqCst), 1);
     assert_eq!(engine.stats().loads, 1);
 }
@@ -44,15 +45,16 @@ fn other_keys_do_not_wait_during_a_load() {
     engine.insert(2, text("two"));
     let value = engine.get_or_insert_with(&1, || {
         // Were the shard locked, this join would never return.
-        thread::scope(|scope| {
-            let other = scope.spawn(|| {
+        crossbeam_utils::thread::scope(|scope| {
+            let other = scope.spawn(|_| {
                 assert_eq!(engine.get(&2), Some(text("two")));
                 engine.insert(3, text("three"));
                 assert!(engine.remove(&2));
                 engine.get_or_insert_with(&4, || text("four"))
             });
             assert_eq!(other.join().unwrap(), Ok(text("four")));
-        });
+        })
+        .expect("every thread joined");
         text("one")
     });
     assert_eq!(value, Ok(text("one")));
@@ -83,18 +85,19 @@ fn two_loaders_that_wait_for_each_other_do_not_hang() {
         assert_eq!(value, Ok(text("mine")));
         told
     };
-    thread::scope(|scope| {
-        let first = scope.spawn(|| ask(&left, &right));
-        let second = scope.spawn(|| ask(&right, &left));
+    crossbeam_utils::thread::scope(|scope| {
+        let first = scope.spawn(|_| ask(&left, &right));
+        let second = scope.spawn(|_| ask(&right, &left));
         assert!(first.join().unwrap() ^ second.join().unwrap(), "one of the two closes the circle");
-    });
+    })
+    .expect("every thread joined");
 }
 
 #[test]
 fn a_panicking_load_is_settled_and_a_waiter_runs_its_own() {
     let (engine, loading) = (one_shard(), Barrier::new(2));
-    thread::scope(|scope| {
-        let waiter = scope.spawn(|| {
+    crossbeam_utils::thread::scope(|scope| {
+        let waiter = scope.spawn(|_| {
             loading.wait();
             engine.get_or_insert_with(&1, || text("second"))
         });
@@ -107,7 +110,8 @@ fn a_panicking_load_is_settled_and_a_waiter_runs_its_own() {
         }));
         assert!(first.is_err(), "the panic goes to the loader's caller");
         assert_eq!(waiter.join().unwrap(), Ok(text("second")));
-    });
+    })
+    .expect("every thread joined");
     assert_eq!(engine.get(&1), Some(text("second")));
 }
 
@@ -162,10 +166,11 @@ fn what_changes_nothing_leaves_the_load_alone() {
 fn who_comes_after_a_removal_does_not_get_the_older_load() {
     let resident = after_meddling(|engine| {
         engine.remove(&1);
-        thread::scope(|scope| {
-            let late = scope.spawn(|| engine.get_or_insert_with(&1, || text("later")));
+        crossbeam_utils::thread::scope(|scope| {
+            let late = scope.spawn(|_| engine.get_or_insert_with(&1, || text("later")));
             assert_eq!(late.join().unwrap(), Ok(text("later")));
-        });
+        })
+        .expect("every thread joined");
     });
     assert_eq!(resident, Some(text("later")), "the older load is not admitted over the later one");
 }

@@ -44,8 +44,8 @@ fn a_nested_read_does_not_queue_behind_a_waiting_writer() {
         let engine: Numbers = Engine::with(Options::new(10).shards(1).policy(policy), Plain).unwrap();
         engine.insert(1, 10);
         let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
+        crossbeam_utils::thread::scope(|scope| {
+            scope.spawn(|_| {
                 while !done.load(Ordering::SeqCst) {
                     engine.insert(2, 20);
                 }
@@ -58,7 +58,8 @@ fn a_nested_read_does_not_queue_behind_a_waiting_writer() {
                 assert_eq!(nested, Some(Some(10)));
             }
             done.store(true, Ordering::SeqCst);
-        });
+        })
+        .expect("every thread joined");
     }
 }
 

@@ -99,12 +99,13 @@ fn no_value_is_served_for_another_key_and_each_is_dropped_once() {
     for policy in [Policy::Clock, Policy::Lru] {
         for shards in [1, 4] {
             let engine = Engine::with(Options::new(60).shards(shards).policy(policy), Checking).unwrap();
-            thread::scope(|scope| {
+            crossbeam_utils::thread::scope(|scope| {
                 for seed in 1..=4 {
                     let engine = &engine;
-                    scope.spawn(move || meddle(engine, seed * 0x1234_5677));
+                    scope.spawn(move |_| meddle(engine, seed * 0x1234_5677));
                 }
-            });
+            })
+            .expect("every thread joined");
             assert!(engine.weight() <= engine.capacity());
         }
     }
@@ -117,8 +118,8 @@ fn a_completed_removal_is_never_undone_by_a_late_load() {
     let engine: Engine<u64, u64> = Engine::with(Options::new(10).shards(1), Plain).unwrap();
     // The truth is written by one thread, and then the key is removed: nothing older may be seen after that.
     let (truth, promised) = (AtomicU64::new(0), AtomicU64::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
+    crossbeam_utils::thread::scope(|scope| {
+        scope.spawn(|_| {
             for version in 1..=ROUNDS {
                 truth.store(version, Ordering::SeqCst);
                 engine.remove(&1);
@@ -126,7 +127,7 @@ fn a_completed_removal_is_never_undone_by_a_late_load() {
             }
         });
         for _ in 0..3 {
-            scope.spawn(|| {
+            scope.spawn(|_| {
                 loop {
                     let floor = promised.load(Ordering::SeqCst);
                     let loaded = engine.get_or_insert_with(&1, || {
@@ -142,17 +143,18 @@ fn a_completed_removal_is_never_undone_by_a_late_load() {
                 }
             });
         }
-    });
+    })
+    .expect("every thread joined");
 }
 
 #[test]
 fn a_reader_never_sees_a_key_go_back_in_time() {
     let engine: Engine<u64, u64> = Engine::with(Options::new(8).shards(2), Plain).unwrap();
     let done = AtomicU64::new(0);
-    thread::scope(|scope| {
+    crossbeam_utils::thread::scope(|scope| {
         for key in 0..2 {
             let (engine, done) = (&engine, &done);
-            scope.spawn(move || {
+            scope.spawn(move |_| {
                 for version in 1..20_000 {
                     engine.insert(key, version);
                     // Others push it out now and then.
@@ -160,7 +162,7 @@ fn a_reader_never_sees_a_key_go_back_in_time() {
                 }
                 done.fetch_add(1, Ordering::SeqCst);
             });
-            scope.spawn(move || {
+            scope.spawn(move |_| {
                 let mut seen = 0;
                 while done.load(Ordering::SeqCst) < 2 {
                     let Some(version) = engine.get(&key) else { continue };
@@ -169,7 +171,8 @@ fn a_reader_never_sees_a_key_go_back_in_time() {
                 }
             });
         }
-    });
+    })
+    .expect("every thread joined");
 }
 
 /// Operations answer with all sorts of things; here only what they do counts.

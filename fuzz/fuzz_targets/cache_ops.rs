@@ -201,7 +201,7 @@ impl Gate {
 
 /// A call that could not be answered yet.
 struct Held<'a> {
-    lookup: Lookup<'a, u64>,
+    lookup: Lookup<u64>,
     key: u8,
     floor: u64,
 }
@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
     }
 
     /// Tiers answer at once, so only what waits for a loader is not ready.
-    fn ready<T>(mut lookup: Lookup<'_, T>) -> Result<T> {
+    fn ready<T>(mut lookup: Lookup<T>) -> Result<T> {
         poll(Pin::new(&mut lookup)).expect("only loads have anything to wait for")
     }
 

@@ -12,9 +12,14 @@ use proc_macro::TokenStream;
 /// keeps old keys readable; reordering fields or variants changes them**. A struct with one field has that
 /// field's bytes.
 ///
-/// ```ignore
-/// #[derive(Clone, PartialEq, Eq, Hash, nanotier::Key)]
+/// ```
+/// use nanotier_tier::Key;
+///
+/// #[derive(Clone, PartialEq, Eq, Hash, Key)]
 /// struct UserId { tenant: String, id: u64 }
+///
+/// let id = UserId { tenant: "acme".into(), id: 7 };
+/// assert_eq!(id.key_bytes(), ("acme", 7_u64).key_bytes());
 /// ```
 #[proc_macro_derive(Key)]
 pub fn derive_key(input: TokenStream) -> TokenStream {

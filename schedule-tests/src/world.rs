@@ -294,7 +294,7 @@ impl Source {
 }
 
 /// A lookup whose caller leaves: polled a few times, then dropped.
-pub async fn begin_and_leave<T>(mut lookup: Lookup<'_, T>, polls_max: u32) {
+pub async fn begin_and_leave<T>(mut lookup: Lookup<T>, polls_max: u32) {
     let polls = shuttle::rand::thread_rng().gen_range(0..=polls_max);
     pause().await;
     for _ in 0..polls {

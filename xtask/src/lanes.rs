@@ -44,7 +44,7 @@ pub(crate) const LANES: &[Lane] = &[
         minutes: 4,
         quick: false,
         needs: &[],
-        present: |workspace| !sanitized_packages(workspace).is_empty(),
+        present: |workspace| SANITIZED.iter().any(|(package, _)| workspace.has_package(package)),
         steps: address_steps,
     },
     Lane {
@@ -53,7 +53,7 @@ pub(crate) const LANES: &[Lane] = &[
         minutes: 4,
         quick: false,
         needs: &[],
-        present: |workspace| !sanitized_packages(workspace).is_empty(),
+        present: |workspace| SANITIZED.iter().any(|(package, _)| workspace.has_package(package)),
         steps: thread_steps,
     },
     Lane {
@@ -92,8 +92,12 @@ pub(crate) const LANES: &[Lane] = &[
 const SCHEDULES_PACKAGE: &str = "nanotier-schedule-tests";
 /// Compile to something that makes sense only with flags of their own.
 const PACKAGES_WITH_OWN_FLAGS: [&str; 3] = [SCHEDULES_PACKAGE, "nanotier-loom-tests", "nanotier-fuzz"];
-/// Where memory is handled by hand or threads meet.
-const SANITIZED_PACKAGES: [&str; 3] = ["nanotier-engine", "nanotier-tier", "nanotier"];
+/// Where memory is handled by hand or threads meet, and the tests that show it: all of them where none is named.
+const SANITIZED: [(&str, &[&str]); 3] = [
+    ("nanotier-engine", &[]),
+    ("nanotier-tier", &[]),
+    ("nanotier", &["memory", "tiers", "shared_state", "allocations"]),
+];
 const FUZZ_SECONDS: u64 = 20;
 const CRASH_CYCLES: u64 = 120;
 
@@ -143,36 +147,54 @@ fn schedules_program(workspace: &Workspace) -> Program {
 }
 
 fn address_steps(workspace: &Workspace) -> Result<Vec<Step>, String> {
-    let program = sanitized_program(workspace, "asan")?
-        .env("RUSTFLAGS", "-Zsanitizer=address")
-        // What unsafe functions demand of their callers is asserted in debug builds; here it is asserted too.
-        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
-        .env("ASAN_OPTIONS", "detect_stack_use_after_return=1");
-    Ok(vec![step("address sanitizer", program, Expect::Tests)])
+    sanitized_steps(workspace, "address sanitizer", |program| {
+        sanitized(program, workspace, "asan")
+            .env("RUSTFLAGS", "-Zsanitizer=address")
+            // What unsafe functions demand of their callers is asserted in debug builds; here it is asserted too.
+            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+            .env("ASAN_OPTIONS", "detect_stack_use_after_return=1")
+    })
 }
 
 fn thread_steps(workspace: &Workspace) -> Result<Vec<Step>, String> {
     let suppressions = path(&workspace.root.join("ci/tsan.supp"));
-    let program = sanitized_program(workspace, "tsan")?
-        // The standard library comes without the sanitizer; the compiler wants to be told that this is known.
-        .env("RUSTFLAGS", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer")
-        .env("TSAN_OPTIONS", format!("halt_on_error=1 suppressions={suppressions}"));
-    Ok(vec![step("thread sanitizer", program, Expect::Tests)])
+    sanitized_steps(workspace, "thread sanitizer", |program| {
+        sanitized(program, workspace, "tsan")
+            // The standard library comes without the sanitizer; the compiler wants to be told that this is known.
+            .env("RUSTFLAGS", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer")
+            .env("TSAN_OPTIONS", format!("halt_on_error=1 suppressions={suppressions}"))
+    })
 }
 
-fn sanitized_program(workspace: &Workspace, folder: &str) -> Result<Program, String> {
-    let packages = sanitized_packages(workspace).into_iter().flat_map(|package| ["-p", package]);
-    Ok(Program::cargo("test --release --locked --no-fail-fast --lib --tests")
-        .args(packages)
+/// A step for each package that exists: what the facade's tests need is not built for the others.
+fn sanitized_steps(
+    workspace: &Workspace,
+    title: &str,
+    sanitize: impl Fn(Program) -> Program,
+) -> Result<Vec<Step>, String> {
+    let host = host(workspace)?;
+    let packages = SANITIZED.into_iter().filter(|(package, _)| workspace.has_package(package));
+    let steps = packages.map(|(package, tests)| {
+        let chosen: Vec<&str> = match tests {
+            [] => vec!["--tests"],
+            named => named.iter().flat_map(|test| ["--test", *test]).collect(),
+        };
         // Naming the target keeps the flags away from build scripts and macros.
-        .args(["--target".to_owned(), host(workspace)?])
-        .args(["--target-dir".to_owned(), path(&workspace.target.join(folder))])
-        // The stable compiler ships the sanitizers, only the flag is not stable.
-        .env("RUSTC_BOOTSTRAP", "1"))
+        let program = Program::cargo("test --release --locked --no-fail-fast --lib")
+            .args(chosen)
+            .args(["-p", package, "--target", &host]);
+        step(format!("{title}: {package}"), sanitize(program), Expect::Tests)
+    });
+    Ok(steps.collect())
 }
 
-fn sanitized_packages(workspace: &Workspace) -> Vec<&'static str> {
-    SANITIZED_PACKAGES.into_iter().filter(|package| workspace.has_package(package)).collect()
+fn sanitized(program: Program, workspace: &Workspace, folder: &str) -> Program {
+    program
+        .args(["--target-dir".to_owned(), path(&workspace.target.join(folder))])
+        // Half the time to build; the tests are none that wait for speed.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        // The stable compiler ships the sanitizers, only the flag is not stable.
+        .env("RUSTC_BOOTSTRAP", "1")
 }
 
 /// The machine we are on, in the compiler's words.
@@ -281,11 +303,15 @@ mod tests {
 
     #[test]
     fn sanitizers_run_on_those_packages_that_exist() {
-        let steps = thread_steps(&workspace(&["nanotier-tier", "xtask"])).unwrap();
-        let command = steps[0].program.to_string();
-        assert!(command.contains("-p nanotier-tier --target "), "{command}");
-        assert!(command.contains("--target-dir /t/tsan"), "{command}");
-        assert!(!command.contains("nanotier-engine"), "{command}");
+        let steps = thread_steps(&workspace(&["nanotier-tier", "nanotier", "xtask"])).unwrap();
+        let commands: Vec<String> = steps.iter().map(|step| step.program.to_string()).collect();
+        assert_eq!(commands.len(), 2, "{commands:?}");
+        assert!(commands[0].contains("--lib --tests -p nanotier-tier --target "), "{commands:?}");
+        assert!(commands[0].contains("--target-dir /t/tsan"), "{commands:?}");
+        assert!(
+            commands[1].contains("--test memory") && commands[1].contains("-p nanotier "),
+            "{commands:?}"
+        );
     }
 
     #[test]

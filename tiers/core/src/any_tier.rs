@@ -28,6 +28,7 @@ trait Erased: Send + Sync {
     fn attach(&self, context: &Context);
     fn verify(&self) -> Result<Scope>;
     fn believed_since(&self) -> Timestamp;
+    fn doubt(&self, until: Timestamp);
     fn read<'a>(&'a self, paths: &'a [Path<'a>], intent: Intent)
     -> BoxFuture<'a, Result<Vec<Result<Found>>>>;
     fn write<'a>(&'a self, writes: &'a [Write<'a>]) -> BoxFuture<'a, Result<Vec<Result<Wrote>>>>;
@@ -57,6 +58,9 @@ impl<T: Tier> Erased for T {
     }
     fn believed_since(&self) -> Timestamp {
         Tier::believed_since(self)
+    }
+    fn doubt(&self, until: Timestamp) {
+        Tier::doubt(self, until);
     }
     fn read<'a>(
         &'a self,
@@ -112,6 +116,9 @@ impl Tier for AnyTier {
     }
     fn believed_since(&self) -> Timestamp {
         self.0.believed_since()
+    }
+    fn doubt(&self, until: Timestamp) {
+        self.0.doubt(until);
     }
     async fn read(&self, paths: &[Path<'_>], intent: Intent) -> Result<Vec<Result<Found>>> {
         self.0.read(paths, intent).await

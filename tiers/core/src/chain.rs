@@ -46,6 +46,8 @@ struct Missed {
     /// Copies confirmed at or before this moment do not count at all: more was missed than `paths` could
     /// hold.
     blind_until: Timestamp,
+    /// Copies not newer than this do not count either: the version of a clearing that did not reach them.
+    cleared: Version,
 }
 
 impl Missed {
@@ -115,6 +117,7 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
     /// given until now is at most stale until the truth confirms it.
     pub fn distrust(&self) {
         let now = self.now();
+        self.near.doubt(now);
         let mut missed = self.missed.lock();
         missed.distrusted_until = missed.distrusted_until.max(now);
     }
@@ -123,9 +126,11 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         self.attachment.clock().wall()
     }
 
-    /// True if others write the truth whom the near copy cannot hear of.
-    fn far_is_wider(&self) -> bool {
-        self.near.capabilities().scope < self.far.capabilities().scope
+    /// True if others may write the truth whom the near copy does not hear of: other hosts, other processes, or, where both
+    /// are of this process alone, another cache of it.
+    fn is_private(&self) -> bool {
+        let (near, far) = (self.near.capabilities().scope, self.far.capabilities().scope);
+        near < far || near == Scope::Process
     }
 
     /// The near tier's answer as far as it may be believed.
@@ -141,7 +146,9 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         };
         let missed = self.missed.lock();
         let is_dead = missed.version_of(path).is_some_and(|version| found.entry.version() < Some(version));
-        if is_dead || (missed.blind_until > Timestamp::ZERO && confirmed_at <= missed.blind_until) {
+        let is_cleared = found.entry.version() <= Some(missed.cleared);
+        let is_unseen = missed.blind_until > Timestamp::ZERO && confirmed_at <= missed.blind_until;
+        if is_dead || is_cleared || is_unseen {
             return Found { entry: Entry::Absent, ..found };
         }
         let distrusted_until = missed.distrusted_until.max(self.near.believed_since());
@@ -150,7 +157,7 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         // compared.
         let in_future = confirmed_at > now && found.entry.record().is_some();
         let in_doubt = in_future || (distrusted_until > Timestamp::ZERO && confirmed_at <= distrusted_until);
-        let overdue = self.far_is_wider() && now >= confirmed_at.plus(self.attachment.context().recheck);
+        let overdue = self.is_private() && now >= confirmed_at.plus(self.attachment.context().recheck);
         found.trusted &= !in_doubt && !overdue;
         found
     }
@@ -233,6 +240,8 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         }
         drop(missed);
         if failed {
+            // Also beyond this process, if the copies outlive it.
+            self.near.doubt(now);
             self.attachment.context().tell(&Event::CopyFailed { tier: self.near.name() });
         }
         answers
@@ -309,6 +318,11 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
             )));
         }
         Ok(nearest)
+    }
+
+    fn doubt(&self, until: Timestamp) {
+        self.near.doubt(until);
+        self.far.doubt(until);
     }
 
     fn believed_since(&self) -> Timestamp {
@@ -441,6 +455,10 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
 
     async fn update(&self, update: &Update<'_>) -> Result<Updated> {
         let updated = self.far.update(update).await;
+        if let Ok(Updated::Taken(None)) = &updated {
+            // Somebody else took it: what the truth has buried is buried here too.
+            let _ = self.read(std::slice::from_ref(&update.path), Intent::Confirm).await;
+        }
         let version = match &updated {
             Ok(Updated::Done(version)) => Some(*version),
             Ok(Updated::Taken(Some(record))) => Some(record.version.next().max(update.version)),
@@ -473,7 +491,12 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
         }
         // Whatever the reason: the near tier still holds what was cleared.
         let now = self.now();
-        self.missed.lock().blind(now);
+        {
+            let mut missed = self.missed.lock();
+            missed.blind(now);
+            missed.cleared = missed.cleared.max(cleared.version);
+        }
+        self.near.doubt(now);
         self.attachment.context().tell(&Event::CopyFailed { tier: self.near.name() });
         match copied {
             // As with a write: the live caller goes again, above it.

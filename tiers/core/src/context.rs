@@ -143,6 +143,8 @@ pub enum Event {
         /// The tier that failed.
         tier: &'static str,
     },
+    /// A load that nobody waits for failed: a stale value was not refreshed.
+    LoadFailed,
     /// The truth did not take what a loader brought: it is kept in memory for a short time only.
     FillFailed {
         /// The tier that failed.
@@ -172,6 +174,8 @@ pub struct Context {
     /// How long a copy is believed that other processes cannot correct, before the truth is asked again.
     pub recheck: Duration,
     spawner: Arc<dyn Spawn>,
+    /// For what the spawner cannot run: one thread for all of a cache.
+    worker: Worker,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -182,11 +186,13 @@ impl Context {
     /// A context on `clock` whose versions are drawn as `writer`, with a worker thread as spawner.
     #[must_use]
     pub fn new(clock: Clock, writer: u64) -> Self {
+        let worker = Worker::default();
         Self {
             versions: Arc::new(HybridClock::new(clock.clone(), writer)),
             clock,
             recheck: Self::RECHECK_DEFAULT,
-            spawner: Arc::new(Worker::default()),
+            spawner: Arc::new(worker.clone()),
+            worker,
             observer: None,
         }
     }
@@ -210,12 +216,17 @@ impl Context {
         }
     }
 
-    /// Runs `task` on the spawner, or on a worker thread if the spawner cannot.
+    /// Runs `task` on the spawner, or on the worker thread if the spawner cannot.
     pub fn spawn(&self, task: Task) {
         if let Err(task) = self.spawner.spawn(task) {
-            // A worker never refuses.
-            let _ = Worker::default().spawn(task);
+            self.spawn_on_worker(task);
         }
+    }
+
+    /// Runs `task` on the worker thread: for what a spawner took and dropped, since its runtime has ended.
+    pub fn spawn_on_worker(&self, task: Task) {
+        // A worker never refuses.
+        let _ = self.worker.spawn(task);
     }
 }
 

@@ -136,6 +136,12 @@ impl Error {
         self.0.operation
     }
 
+    /// What lies behind it, to be downcast: the error of the disk, the database, the codec.
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        self.0.source.as_deref()
+    }
+
     /// True if the same call may succeed later without anyone changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -171,8 +177,9 @@ impl fmt::Debug for Error {
     }
 }
 
+/// The text of what lies behind is part of this error's own, so a report that walks the sources goes on behind it.
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0.source.as_deref().and_then(StdError::source)
     }
 }

@@ -180,6 +180,10 @@ impl<S: Store> Tier for Offload<S> {
         self.store.believed_since()
     }
 
+    fn doubt(&self, until: Timestamp) {
+        self.store.doubt(until);
+    }
+
     async fn read(&self, paths: &[Path<'_>], intent: Intent) -> Result<Vec<Result<Found>>> {
         let items = paths.iter().map(|path| (self.lane_of(path), path.borrowed().into_owned())).collect();
         self.batch(items, "read", move |store, paths: &[Path<'static>]| store.read(paths, intent)).await

@@ -29,6 +29,10 @@ pub trait Store: Send + Sync + 'static {
     fn believed_since(&self) -> Timestamp {
         Timestamp::ZERO
     }
+    /// See [`Tier::doubt`].
+    fn doubt(&self, until: Timestamp) {
+        let _ = until;
+    }
     /// See [`Tier::read`].
     fn read(&self, paths: &[Path<'_>], intent: Intent) -> Result<Vec<Result<Found>>>;
     /// See [`Tier::write`].
@@ -45,7 +49,7 @@ pub trait Store: Send + Sync + 'static {
         let _ = (namespace, page);
         Err(Error::new(ErrorKind::Unsupported, self.name(), "list"))
     }
-    /// See [`Tier::ready`].
+    /// See [`Tier::ready`]. A store that can be closed must answer [`ErrorKind::Closed`] afterwards, here too.
     fn ready(&self) -> Result<()> {
         Ok(())
     }
@@ -74,6 +78,9 @@ impl<S: Store> Tier for Inline<S> {
     }
     fn believed_since(&self) -> Timestamp {
         self.0.believed_since()
+    }
+    fn doubt(&self, until: Timestamp) {
+        self.0.doubt(until);
     }
     async fn read(&self, paths: &[Path<'_>], intent: Intent) -> Result<Vec<Result<Found>>> {
         self.0.read(paths, intent)
@@ -111,6 +118,9 @@ impl<S: Store> Store for std::sync::Arc<S> {
     }
     fn believed_since(&self) -> Timestamp {
         (**self).believed_since()
+    }
+    fn doubt(&self, until: Timestamp) {
+        (**self).doubt(until);
     }
     fn read(&self, paths: &[Path<'_>], intent: Intent) -> Result<Vec<Result<Found>>> {
         (**self).read(paths, intent)

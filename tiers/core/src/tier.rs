@@ -31,6 +31,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///   [`capabilities`](Tier::capabilities) say.
 /// - A future that is dropped leaves each write whole or not done at all.
 /// - Damaged, foreign or unreadable records are absent: told to the observer, never an error to the reader.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Tier`",
+    note = "a `Store` becomes one by `Inline(store)`, on the caller's thread, or `Offload::new(store, threads, queue)?`, on threads of its own"
+)]
 pub trait Tier: Send + Sync + 'static {
     /// A short name for errors and events: `"redb"`, `"redis"`. The same for all instances.
     fn name(&self) -> &'static str;
@@ -62,6 +66,12 @@ pub trait Tier: Send + Sync + 'static {
     /// across later restarts; [`Timestamp::ZERO`] where nothing can have been missed.
     fn believed_since(&self) -> Timestamp {
         Timestamp::ZERO
+    }
+
+    /// Told by a chain that what this tier was given until `until` may have missed a write. One that outlives its process
+    /// remembers it: [`believed_since`](Tier::believed_since) is no earlier from then on, in later processes too.
+    fn doubt(&self, until: Timestamp) {
+        let _ = until;
     }
 
     /// Reads what is under each path, whatever its age.

@@ -89,6 +89,9 @@ pub struct HybridClock {
 }
 
 impl HybridClock {
+    /// The largest hybrid time that moves the clock forward: the year 6429.
+    const SEEN_MAX: u64 = u64::MAX >> 1;
+
     /// A hybrid clock over `clock`. `writer` must differ between all caches that share a tier: draw it at
     /// random.
     #[must_use]
@@ -114,7 +117,8 @@ impl HybridClock {
     /// Takes note of a version that was read, or that a write was refused for: later draws are newer.
     pub fn saw(&self, version: Version) {
         let mut last = self.last.lock();
-        *last = version.hlc.max(*last);
+        // A damaged version must not leave no room above it.
+        *last = version.hlc.min(Self::SEEN_MAX).max(*last);
     }
 }
 

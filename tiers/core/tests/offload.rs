@@ -199,15 +199,25 @@ fn close_does_what_is_queued_and_whoever_closes_too_waits_for_it() {
         let write = Write::put(world.path(key), record);
         assert!(!matches!(start(pin!(tier.write_one(&write))), Poll::Ready(Err(_))));
     }
-    std::thread::scope(|scope| {
+    crossbeam_utils::thread::scope(|scope| {
         let close = || {
             block_on(tier.close()).unwrap();
             assert_eq!(outside.done.lock().unwrap().len(), records.len(), "closed means done");
         };
-        let closers = [scope.spawn(close), scope.spawn(close)];
+        let closers = [
+            scope.spawn({
+                let run = close;
+                move |_| run()
+            }),
+            scope.spawn({
+                let run = close;
+                move |_| run()
+            }),
+        ];
         drop(outside.open);
         closers.into_iter().for_each(|closer| closer.join().unwrap());
-    });
+    })
+    .expect("every thread joined");
     assert_eq!(kind(world.try_put(&tier, "k", "late")), Some(ErrorKind::Closed));
     assert!(outside.closed.load(Ordering::SeqCst) >= 1);
 }

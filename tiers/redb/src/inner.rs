@@ -117,6 +117,13 @@ impl Inner {
         Timestamp::from_millis(self.believed_since.load(Relaxed))
     }
 
+    /// What was given until `until` may have missed a write: kept on disk with the mark of a proper close. Without a proper close the
+    /// next opening doubts everything anyway.
+    pub(crate) fn doubt(&self, until: Timestamp) {
+        self.believed_since();
+        self.believed_since.fetch_max(until.as_millis(), Relaxed);
+    }
+
     /// The newest committed state.
     pub(crate) fn view(&self) -> Result<Arc<View>> {
         if let OpenFile::Open { view: Some(view), .. } = &*self.file.read() {

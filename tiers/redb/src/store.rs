@@ -208,6 +208,10 @@ impl Store for RedbStore {
         self.inner.believed_since()
     }
 
+    fn doubt(&self, until: Timestamp) {
+        self.inner.doubt(until);
+    }
+
     fn read(&self, paths: &[Path<'_>], _: Intent) -> Result<Vec<Result<Found>>> {
         let now = self.inner.now();
         let answers = self.inner.reading(|view| {

@@ -83,7 +83,7 @@ pub fn clear_among_writers_loses_nothing_newer<T: Tier>(subject: &Subject<T>) ->
         }
         panic!("a live write was refused a thousand times");
     };
-    let (done, cleared) = std::thread::scope(|scope| {
+    let (done, cleared) = crossbeam_utils::thread::scope(|scope| {
         let writer = |id: usize| {
             let (bench, go_again) = (&bench, &go_again);
             move || {
@@ -98,12 +98,20 @@ pub fn clear_among_writers_loses_nothing_newer<T: Tier>(subject: &Subject<T>) ->
                 (0..50).map(put).collect::<Vec<_>>()
             }
         };
-        let writers: Vec<_> = (0..4).map(|id| scope.spawn(writer(id))).collect();
+        let writers: Vec<_> = (0..4)
+            .map(|id| {
+                scope.spawn({
+                    let run = writer(id);
+                    move |_| run()
+                })
+            })
+            .collect();
         let clear = |version| bench.clear_namespace(&bench.namespace, version);
         let cleared = (0..5).map(|_| go_again(&clear)).max();
         let done: Vec<_> = writers.into_iter().flat_map(|writer| writer.join().expect("a writer")).collect();
         (done, cleared.expect("five clearings"))
-    });
+    })
+    .expect("every thread joined");
     for (key, version) in done {
         let entry = bench.read(&key).entry;
         if version > cleared {

@@ -45,11 +45,12 @@ pub fn close_is_final_and_twice_is_once<T: Tier>(subject: &Subject<T>) -> Outcom
     let bench = Bench::new(subject);
     let record = bench.put("k", "value");
     let path = bench.path("k");
-    std::thread::scope(|scope| {
+    crossbeam_utils::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| block_on(bench.tier.close()).expect("close"));
+            scope.spawn(|_| block_on(bench.tier.close()).expect("close"));
         }
-    });
+    })
+    .expect("every thread joined");
     block_on(bench.tier.close()).expect("closing again");
 
     let tier = &bench.tier;

@@ -18,9 +18,10 @@ pub fn a_completed_write_is_seen_by_every_later_read<T: Tier>(subject: &Subject<
     for round in 0..20 {
         let record = bench.put("k", format!("value {round}"));
         assert_found(&bench.read("k"), &record);
-        std::thread::scope(|scope| {
-            scope.spawn(|| assert_found(&bench.read("k"), &record));
-        });
+        crossbeam_utils::thread::scope(|scope| {
+            scope.spawn(|_| assert_found(&bench.read("k"), &record));
+        })
+        .expect("every thread joined");
         let version = bench.remove("k");
         assert_removed(&bench.read("k"), version);
     }
@@ -70,7 +71,7 @@ pub fn the_same_write_again_is_done<T: Tier>(subject: &Subject<T>) -> Outcome {
 /// However writers' calls come in, what stays is the newest write.
 pub fn of_many_writers_the_newest_wins<T: Tier>(subject: &Subject<T>) -> Outcome {
     let bench = Bench::new(subject);
-    let newest = std::thread::scope(|scope| {
+    let newest = crossbeam_utils::thread::scope(|scope| {
         let writer = |id: usize| {
             let bench = &bench;
             move || {
@@ -83,11 +84,20 @@ pub fn of_many_writers_the_newest_wins<T: Tier>(subject: &Subject<T>) -> Outcome
                 records.into_iter().next_back()
             }
         };
-        let writers: Vec<_> = (0..8).map(|id| scope.spawn(writer(id))).collect();
-        let last =
-            |writer: std::thread::ScopedJoinHandle<'_, Option<Record>>| writer.join().expect("a writer");
+        let writers: Vec<_> = (0..8)
+            .map(|id| {
+                scope.spawn({
+                    let run = writer(id);
+                    move |_| run()
+                })
+            })
+            .collect();
+        let last = |writer: crossbeam_utils::thread::ScopedJoinHandle<'_, Option<Record>>| {
+            writer.join().expect("a writer")
+        };
         writers.into_iter().filter_map(last).max_by_key(|record| record.version)
-    });
+    })
+    .expect("every thread joined");
     assert_found(&bench.read("k"), &newest.expect("there were writers"));
     Outcome::Kept
 }
@@ -240,12 +250,13 @@ pub fn a_fresh_write_survives_readers_of_the_expired_one<T: Tier>(subject: &Subj
         assert_eq!(bench.put_record(key, &bench.record_for("short", ttl)), Wrote::Done);
     }
     bench.wait(ttl);
-    std::thread::scope(|scope| {
+    crossbeam_utils::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| keys.iter().for_each(|key| drop(bench.read(key))));
+            scope.spawn(|_| keys.iter().for_each(|key| drop(bench.read(key))));
         }
-        scope.spawn(|| keys.iter().for_each(|key| drop(bench.put(key, "fresh"))));
-    });
+        scope.spawn(|_| keys.iter().for_each(|key| drop(bench.put(key, "fresh"))));
+    })
+    .expect("every thread joined");
     for key in &keys {
         assert_eq!(bench.value(key).as_deref(), Some(&b"fresh"[..]), "{key}");
     }

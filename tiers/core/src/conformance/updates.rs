@@ -54,7 +54,7 @@ macro_rules! bench_with_updates {
 pub fn add_has_one_winner<T: Tier>(subject: &Subject<T>) -> Outcome {
     let bench = bench_with_updates!(subject);
     let ttl = bench.ttl();
-    let winners: Vec<(String, Version)> = std::thread::scope(|scope| {
+    let winners: Vec<(String, Version)> = crossbeam_utils::thread::scope(|scope| {
         let add = |id: usize| {
             let bench = &bench;
             move || match bench.update("k", Change::Add(bench.record(format!("winner {id}")))) {
@@ -63,9 +63,17 @@ pub fn add_has_one_winner<T: Tier>(subject: &Subject<T>) -> Outcome {
                 other => panic!("{other:?}"),
             }
         };
-        let adders: Vec<_> = (0..12).map(|id| scope.spawn(add(id))).collect();
+        let adders: Vec<_> = (0..12)
+            .map(|id| {
+                scope.spawn({
+                    let run = add(id);
+                    move |_| run()
+                })
+            })
+            .collect();
         adders.into_iter().filter_map(|adder| adder.join().expect("an adder")).collect()
-    });
+    })
+    .expect("every thread joined");
     let [(value, version)] = &winners[..] else { panic!("{} winners", winners.len()) };
     let found = bench.read("k");
     assert_eq!(found.entry.version(), Some(*version));
@@ -86,14 +94,22 @@ pub fn take_has_one_winner<T: Tier>(subject: &Subject<T>) -> Outcome {
     let bench = bench_with_updates!(subject);
     for round in 0..5 {
         let token = bench.put("k", format!("token {round}"));
-        let taken: Vec<Record> = std::thread::scope(|scope| {
+        let taken: Vec<Record> = crossbeam_utils::thread::scope(|scope| {
             let take = || match bench.update("k", Change::Take) {
                 Updated::Taken(taken) => taken,
                 other => panic!("{other:?}"),
             };
-            let takers: Vec<_> = (0..20).map(|_| scope.spawn(take)).collect();
+            let takers: Vec<_> = (0..20)
+                .map(|_| {
+                    scope.spawn({
+                        let run = take;
+                        move |_| run()
+                    })
+                })
+                .collect();
             takers.into_iter().filter_map(|taker| taker.join().expect("a taker")).collect()
-        });
+        })
+        .expect("every thread joined");
         assert_eq!(taken.len(), 1, "one gets it");
         assert_eq!((&taken[0].value, taken[0].version), (&token.value, token.version));
         let left = bench.read("k").entry;
@@ -122,11 +138,12 @@ pub fn concurrent_increments_lose_nothing<T: Tier>(subject: &Subject<T>) -> Outc
     let bench = bench_with_updates!(subject);
     let ttl = bench.ttl();
     let count = |key: &str| {
-        std::thread::scope(|scope| {
+        crossbeam_utils::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| (0..100).for_each(|_| drop(bench.update(key, by(1)))));
+                scope.spawn(|_| (0..100).for_each(|_| drop(bench.update(key, by(1)))));
             }
-        });
+        })
+        .expect("every thread joined");
         counted(bench.update(key, by(0)))
     };
     assert_eq!(count("new"), 800);
