@@ -17,11 +17,11 @@ use nanotier_tier::{BoxFuture, Error, ErrorKind, Freshness, TierIndex};
 /// | on this thread, without a runtime | [`wait`](Lookup::wait), [`wait_for`](Lookup::wait_for) |
 /// | only if that costs nothing | [`try_now`](Lookup::try_now) |
 ///
-/// A read does nothing below memory until it is polled, and nothing more once it is dropped. A write
-/// begins when it is called: memory no longer serves the older value from then on, and if the `Lookup` is
-/// dropped the cache finishes the write by itself, unless a newer one comes first; only the error is lost.
+/// A read does nothing below memory until it is polled, and nothing more once everybody who asked has left; a load, once
+/// begun, goes on. A write begins when it is called: memory no longer serves the older value from then on, and if
+/// the `Lookup` is dropped the cache finishes the write by itself, unless a newer one comes first; only the error is lost.
 ///
-/// A ready `Lookup` has allocated nothing; one that goes below has allocated once.
+/// A fresh hit has allocated nothing.
 #[must_use = "await it or call `.wait()`: a read does nothing below memory until then, and a write tells its errors there"]
 pub struct Lookup<T, E = Error>(State<T, E>);
 

@@ -40,8 +40,9 @@ where
     ///
     /// # Errors
     ///
-    /// Told when awaited: the value has no encoding, the key is too long, or the truth did not take it. Then
-    /// the truth holds the older value or the new one, and no copy serves the older one.
+    /// Told when awaited: the value has no encoding, the key is too long, or the truth did not take it. In the
+    /// first two cases nothing has changed; in the last the truth holds the older value or the new one, and no
+    /// copy serves the older one.
     pub fn insert(&self, key: K, value: V) -> Lookup<()> {
         self.insert_for(key, value, Ttl::Default)
     }

@@ -96,7 +96,7 @@ const PACKAGES_WITH_OWN_FLAGS: [&str; 3] = [SCHEDULES_PACKAGE, "nanotier-loom-te
 const SANITIZED: [(&str, &[&str]); 3] = [
     ("nanotier-engine", &[]),
     ("nanotier-tier", &[]),
-    ("nanotier", &["memory", "tiers", "shared_state", "allocations"]),
+    ("nanotier", &["memory", "flights", "tiers", "shared_state"]),
 ];
 const FUZZ_SECONDS: u64 = 20;
 const CRASH_CYCLES: u64 = 120;
@@ -122,8 +122,16 @@ fn unit_steps(workspace: &Workspace) -> Vec<Step> {
         .flat_map(|package| ["--exclude".to_owned(), (*package).to_owned()])
         .collect();
     let tests = Program::cargo("test --workspace --locked --no-fail-fast").args(left_out.clone());
+    let mut steps = vec![step("tests", tests, Expect::Tests)];
+    if workspace.has_package("nanotier") {
+        let featured = Program::cargo(
+            "test --locked --no-fail-fast --all-features -p nanotier --lib --test flights --test tiers",
+        );
+        steps.push(step("tests with every feature", featured, Expect::Tests));
+    }
     let examples = Program::cargo("build --workspace --examples --locked").args(left_out);
-    vec![step("tests", tests, Expect::Tests), step("examples", examples, Expect::Success)]
+    steps.push(step("examples", examples, Expect::Success));
+    steps
 }
 
 /// Without a number of iterations the tests choose theirs.

@@ -1,4 +1,5 @@
-//! A store as a tier on threads of its own, so that an asynchronous caller is never blocked.
+//! A store as a tier on threads of its own, so that an asynchronous caller is never blocked but by `close`, which waits for
+//! the threads.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
