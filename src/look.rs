@@ -53,20 +53,16 @@ where
     }
 
     /// What memory holds fresh: a flight that was linked after another one had ended finds what that one brought.
+    /// Not counted: the caller's own look was.
     pub(crate) fn fresh(&self, key: &K) -> Option<Detailed<V>> {
-        let now = self.clock().now();
-        let fresh = |entry: &Resident<V>| (entry.state(now) == State::Fresh).then(|| entry.value.clone());
-        let value = self.memory.read(key, fresh)??;
-        Some(Detailed { value, freshness: Freshness::Fresh, source: Source::Memory })
+        let entry = self.memory.peek(key).filter(|entry| entry.state(self.clock().now()) == State::Fresh)?;
+        Some(Detailed { value: entry.value, freshness: Freshness::Fresh, source: Source::Memory })
     }
 
     /// What memory still has that is better than an error: usable, though the truth could not confirm it.
     pub(crate) fn fallback(&self, key: &K) -> Option<Detailed<V>> {
-        let now = self.clock().now();
-        let value = self
-            .memory
-            .read(key, |entry| (entry.state(now) != State::Gone).then(|| entry.value.clone()))??;
-        Some(Detailed { value, freshness: Freshness::Stale, source: Source::Memory })
+        let entry = self.memory.peek(key).filter(|entry| entry.state(self.clock().now()) != State::Gone)?;
+        Some(Detailed { value: entry.value, freshness: Freshness::Stale, source: Source::Memory })
     }
 
     /// Removes an unreadable record, if it is still the one that was read.

@@ -244,6 +244,19 @@ fn a_stale_value_is_answered_at_once_while_a_new_one_is_loaded_behind() -> nanot
 }
 
 #[test]
+fn each_call_counts_once_as_a_hit_or_a_miss() -> nanotier::Result<()> {
+    let cache: Cache<String, u64> = Cache::builder().stats(true).build()?;
+    cache.get("a").wait()?;
+    cache.get_with("a", async || 1).wait()?;
+    assert_eq!((cache.stats().hits, cache.stats().misses), (0, 2));
+    cache.get("a").wait()?;
+    cache.get_with("a", async || 2).wait()?;
+    assert!(cache.contains("a").wait()?);
+    assert_eq!((cache.stats().hits, cache.stats().misses), (3, 2));
+    Ok(())
+}
+
+#[test]
 fn configurations_that_cannot_work_are_refused_with_a_sentence() {
     let refused = [
         Cache::<u64, u64>::builder().ttl(Duration::ZERO).build(),
