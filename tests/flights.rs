@@ -163,7 +163,9 @@ fn stale_hits_start_one_look_however_late_it_runs() {
     cache.insert(1, 1).wait().unwrap();
     hands.advance(Duration::from_secs(2));
     (0..100).for_each(|_| assert_eq!(cache.get(&1).wait().unwrap(), Some(1)));
-    assert_eq!(hoard.0.lock().unwrap().len(), 1);
+    let tasks = std::mem::take(&mut *hoard.0.lock().unwrap());
+    assert_eq!(tasks.len(), 1);
+    tasks.into_iter().for_each(nanotier::tier::waiting::block_on);
 }
 
 struct Bag(#[expect(dead_code, reason = "kept to be dropped")] Mutex<Option<Box<dyn std::any::Any + Send>>>);
@@ -177,16 +179,47 @@ fn a_waker_may_own_another_waiter_of_the_same_flight() {
     let (done, told) = mpsc::channel();
     std::thread::spawn(move || {
         let cache: Cache<u32, u32> = Cache::new(10);
-        let mut first = pin!(cache.get_with(&1, async || std::future::pending().await));
-        let mut second = Box::pin(cache.get_with(&1, async || std::future::pending().await));
+        let may_end = Arc::new(AtomicUsize::new(0));
+        let load = || {
+            let may_end = may_end.clone();
+            move || {
+                std::future::poll_fn(move |_| match may_end.load(SeqCst) {
+                    0 => std::task::Poll::Pending,
+                    _ => std::task::Poll::Ready(1),
+                })
+            }
+        };
+        let mut first = pin!(cache.get_with(&1, load()));
+        let mut second = Box::pin(cache.get_with(&1, load()));
         assert!(second.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let waker = Waker::from(Arc::new(Bag(Mutex::new(Some(Box::new(second))))));
         assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
         assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        may_end.store(1, SeqCst);
+        assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
         done.send(()).unwrap();
     });
     told.recv_timeout(PATIENCE).expect("a waker was dropped under the flight's lock");
+}
+
+#[test]
+fn a_load_left_for_good_by_its_wakers_is_kept_and_not_polled_over_and_over() {
+    let cache: Cache<u32, u32> = Cache::new(10);
+    let (polls, may_end) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, end) = (polls.clone(), may_end.clone());
+    let load = std::future::poll_fn(move |_| {
+        counted.fetch_add(1, SeqCst);
+        if end.load(SeqCst) == 0 { std::task::Poll::Pending } else { std::task::Poll::Ready(4) }
+    });
+    let mut left = Box::pin(cache.get_with(&1, || load));
+    assert!(left.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(left);
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(polls.load(SeqCst) <= 2, "once by its caller and once behind, not {}", polls.load(SeqCst));
+    // Whoever comes drives it on.
+    may_end.store(1, SeqCst);
+    assert_eq!(cache.get_with(&1, async || unreachable!("it is being loaded")).wait().unwrap(), 4);
 }
 
 #[cfg(feature = "tokio")]

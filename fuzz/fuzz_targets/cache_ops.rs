@@ -200,7 +200,7 @@ impl Gate {
 }
 
 /// A call that could not be answered yet.
-struct Held<'a> {
+struct Held {
     lookup: Lookup<u64>,
     key: u8,
     floor: u64,
@@ -218,7 +218,7 @@ struct Run<'a> {
     floors: [u64; KEYS as usize],
     /// Keys whose last answered write stored a value that nothing has touched since.
     must: [bool; KEYS as usize],
-    held: Vec<Held<'a>>,
+    held: Vec<Held>,
 }
 
 impl<'a> Run<'a> {

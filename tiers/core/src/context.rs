@@ -1,6 +1,6 @@
 //! What a cache hands down to its tiers, once: clock, spawner, observer.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,12 +47,17 @@ struct Queue {
 #[derive(Default)]
 struct QueueState {
     ready: VecDeque<Arc<Job>>,
+    /// All that have not ended. A task whose wakers are all gone is kept too, as a runtime keeps it: dropping it would
+    /// hand it back to where it came from.
+    jobs: HashMap<u64, Arc<Job>>,
+    jobs_ever: u64,
     /// True while a thread serves the queue.
     served: bool,
 }
 
 /// A task, and the queue it comes back to when it is woken. The slot is locked by the worker thread alone.
 struct Job {
+    id: u64,
     task: Mutex<Option<Task>>,
     queue: Arc<Queue>,
 }
@@ -95,6 +100,7 @@ impl Queue {
                 None => Poll::Ready(()),
             }));
             if !matches!(polled, Ok(Poll::Pending)) {
+                self.state.lock().jobs.remove(&job.id);
                 let finished = slot.take();
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(finished)));
             }
@@ -118,7 +124,14 @@ impl Queue {
 
 impl Spawn for Worker {
     fn spawn(&self, task: Task) -> Result<(), Task> {
-        let job = Arc::new(Job { task: Mutex::new(Some(task)), queue: self.0.clone() });
+        let job = {
+            let mut state = self.0.state.lock();
+            state.jobs_ever += 1;
+            let id = state.jobs_ever;
+            let job = Arc::new(Job { id, task: Mutex::new(Some(task)), queue: self.0.clone() });
+            state.jobs.insert(id, job.clone());
+            job
+        };
         Queue::push(&self.0, job);
         Ok(())
     }

@@ -3,8 +3,8 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Faulty, World};
@@ -49,7 +49,11 @@ struct Script {
     asked: AtomicUsize,
 }
 
-impl Tier for &'static Script {
+/// The chain owns its far tier, and the test looks at it afterwards.
+#[derive(Clone)]
+struct Shared(Arc<Script>);
+
+impl Tier for Shared {
     fn name(&self) -> &'static str {
         "script"
     }
@@ -57,8 +61,8 @@ impl Tier for &'static Script {
         Capabilities::new(Scope::Process)
     }
     async fn read(&self, paths: &[Path<'_>], _: Intent) -> Result<Vec<Result<Found>>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        Ok(paths.iter().map(|_| self.answer.lock().unwrap().clone()).collect())
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(paths.iter().map(|_| self.0.answer.lock().unwrap().clone()).collect())
     }
     async fn write(&self, _: &[Write<'_>]) -> Result<Vec<Result<Wrote>>> {
         panic!("reading writes nothing to the truth")
@@ -104,11 +108,9 @@ fn check(row: &Row<'_>, far_is_truth: bool) {
         }
         None => Err(Error::new(ErrorKind::Unavailable, "script", "read")),
     };
-    // Leaked, one small value per row: the chain owns its far tier, and the test looks at it afterwards.
-    let far: &'static Script =
-        Box::leak(Box::new(Script { answer: Mutex::new(far_found), asked: AtomicUsize::new(0) }));
+    let far = Shared(Arc::new(Script { answer: Mutex::new(far_found), asked: AtomicUsize::new(0) }));
     let near = Faulty::new(Scope::Process);
-    let chain = world.attached(near.tier().over(far));
+    let chain = world.attached(near.tier().over(far.clone()));
 
     let path = world.path("k");
     match entry_of(&world, row.near, near_version) {
@@ -136,7 +138,7 @@ fn check(row: &Row<'_>, far_is_truth: bool) {
         None => (row.answer, true),
         Some((_, other)) => panic!("{other}?"),
     };
-    assert_eq!(far.asked.load(Ordering::SeqCst), usize::from(is_asked), "{row:?}: how often far was asked");
+    assert_eq!(far.0.asked.load(Ordering::SeqCst), usize::from(is_asked), "{row:?}: how often far was asked");
     match (whose, &found) {
         ("near", Ok(found)) => {
             assert_eq!(found.from, TierIndex(0), "{row:?}");
