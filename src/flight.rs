@@ -106,6 +106,13 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         Some(Waiter { flight: self.clone(), id, context: context.clone(), is_spawned: false })
     }
 
+    /// Drives the flight on the cache's spawner, for nobody.
+    pub(crate) fn go_on(self: &Arc<Self>, context: &TierContext) {
+        if let Some(waiter) = self.join(context) {
+            waiter.spawn();
+        }
+    }
+
     /// Polls the work on behalf of one who waits. Once it has ended, the outcome is in the state.
     fn drive(self: &Arc<Self>, mut work: BoxFuture<'static, Outcome<T>>) -> Poll<Arc<Outcome<T>>> {
         POLLING.with(|polling| polling.borrow_mut().push(self.id));
@@ -188,7 +195,7 @@ pub(crate) struct Waiter<T: Clone + Send + Sync + 'static> {
 
 impl<T: Clone + Send + Sync + 'static> Waiter<T> {
     /// Drives the flight on the cache's spawner, for nobody.
-    pub(crate) fn spawn(mut self) {
+    fn spawn(mut self) {
         self.is_spawned = true;
         let context = self.context.clone();
         let told = context.clone();

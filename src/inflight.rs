@@ -169,15 +169,29 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> InFlight<K, V> {
         key: &K,
         start: impl FnOnce() -> Arc<Flight<Option<V>>>,
     ) -> Arc<Flight<Option<V>>> {
+        self.linked_or(key, |slot| &mut slot.look, start)
+    }
+
+    /// The load under way for a key, or the one that `start` builds.
+    pub(crate) fn load(&self, key: &K, start: impl FnOnce() -> Arc<Flight<V>>) -> Arc<Flight<V>> {
+        self.linked_or(key, |slot| &mut slot.load, start)
+    }
+
+    fn linked_or<T>(
+        &self,
+        key: &K,
+        link: fn(&mut Slot<V>) -> &mut Option<Arc<Flight<T>>>,
+        start: impl FnOnce() -> Arc<Flight<T>>,
+    ) -> Arc<Flight<T>> {
         let mut shard = self.shard(key).lock();
         let slot = self.slot(&mut shard, key);
-        if let Some(flight) = &slot.look {
+        if let Some(flight) = link(slot) {
             return flight.clone();
         }
         // The flight's ticket is counted here and given back when its work ends or is dropped.
         slot.tickets += 1;
         let flight = start();
-        slot.look = Some(flight.clone());
+        *link(slot) = Some(flight.clone());
         flight
     }
 
@@ -189,19 +203,6 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> InFlight<K, V> {
     /// True if a load is under way for the key.
     pub(crate) fn is_loading(&self, key: &K) -> bool {
         self.shard(key).lock().slots.get(key).is_some_and(|slot| slot.load.is_some())
-    }
-
-    /// The load under way for a key, or the one that `start` builds.
-    pub(crate) fn load(&self, key: &K, start: impl FnOnce() -> Arc<Flight<V>>) -> Arc<Flight<V>> {
-        let mut shard = self.shard(key).lock();
-        let slot = self.slot(&mut shard, key);
-        if let Some(flight) = &slot.load {
-            return flight.clone();
-        }
-        slot.tickets += 1;
-        let flight = start();
-        slot.load = Some(flight.clone());
-        flight
     }
 
     /// Takes an abandoned look out of the way.

@@ -59,9 +59,7 @@ where
             return;
         }
         let flight = self.load_flight(key, loader);
-        if let Some(waiter) = flight.join(&self.context) {
-            waiter.spawn();
-        }
+        flight.go_on(&self.context);
     }
 
     /// A load after a stale record was found below: it goes past the look, since the truth is asked by its
@@ -72,9 +70,7 @@ where
             let ticket = Ticket::of_flight(self, key, id);
             Flight::new(id, Orphan::GoesOn, Box::pin(refresh_flight(ticket, loader)))
         });
-        if let Some(waiter) = flight.join(&self.context) {
-            waiter.spawn();
-        }
+        flight.go_on(&self.context);
     }
 }
 

@@ -47,9 +47,7 @@ where
         if self.inflight.is_looking(key) {
             return;
         }
-        if let Some(waiter) = self.look_flight(key).join(&self.context) {
-            waiter.spawn();
-        }
+        self.look_flight(key).go_on(&self.context);
     }
 
     /// What memory holds fresh: a flight that was linked after another one had ended finds what that one brought.
