@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nanotier::{Bytes, Cache};
+use nanotier::{Bytes, Cache, Lookup};
 use nanotier_schedule_tests::explore::{holds, is_caught_without, promise};
 use nanotier_schedule_tests::wire::linger;
 use nanotier_schedule_tests::world::{Behind, KEY, Source, World, begin_and_leave, path};
@@ -79,6 +79,11 @@ fn a_fill_over_a_put_of_its_own_process_is_caught_without_o2() {
 
 // Rule O5, interleaving 4.
 async fn load_begun_before_remove() {
+    load_begun_before("remove", |cache| cache.remove(&KEY)).await;
+}
+
+/// A load is under way while `write`, called `name`, takes its value away.
+async fn load_begun_before(name: &str, write: fn(&Cache<u32, u64>) -> Lookup<()>) {
     let world = World::default();
     let process = world.process(1, Duration::ZERO);
     let source = Source::of(1);
@@ -86,12 +91,12 @@ async fn load_begun_before_remove() {
     let load = spawn(async move { at_source.slowly_through(&loader).await });
     linger().await;
     source.set(2);
-    process.cache.remove(&KEY).await.unwrap();
+    write(&process.cache).await.unwrap();
     let joined = source.through(&process).await;
-    promise(joined == Some(2), || format!("{joined:?} was loaded before the remove began"));
+    promise(joined == Some(2), || format!("{joined:?} was loaded before the {name} began"));
     load.await.unwrap();
     let again = source.through(&process).await;
-    promise(again == Some(2), || format!("{again:?} came back after the remove"));
+    promise(again == Some(2), || format!("{again:?} came back after the {name}"));
     process.agrees().await;
 }
 
@@ -170,20 +175,7 @@ fn in_memory_alone_a_load_begun_before_a_remove_is_caught_without_o5() {
 
 // Rules O5 and O2, interleaving 11; invalidation by tags belongs to a later issue.
 async fn load_begun_before_clear() {
-    let world = World::default();
-    let process = world.process(1, Duration::ZERO);
-    let source = Source::of(1);
-    let (at_source, loader) = (source.clone(), process.clone());
-    let load = spawn(async move { at_source.slowly_through(&loader).await });
-    linger().await;
-    source.set(2);
-    process.cache.clear().await.unwrap();
-    let joined = source.through(&process).await;
-    promise(joined == Some(2), || format!("{joined:?} was loaded before the clearing began"));
-    load.await.unwrap();
-    let again = source.through(&process).await;
-    promise(again == Some(2), || format!("{again:?} came back after the clearing"));
-    process.agrees().await;
+    load_begun_before("clearing", Cache::clear).await;
 }
 
 #[test]
