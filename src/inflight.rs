@@ -224,6 +224,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> InFlight<K, V> {
 mod tests {
     use crate::Cache;
     use nanotier_tier::{Inline, Json, MemoryStore};
+    use parking_lot::Mutex;
 
     #[test]
     fn nothing_stays_in_flight_when_all_is_done() {
@@ -245,10 +246,10 @@ mod tests {
             cache.clear().wait().unwrap();
             // A load that everybody leaves goes on behind, and then leaves too.
             let (end, ended) = std::sync::mpsc::channel::<()>();
-            let wait_to_end = std::sync::Mutex::new(ended);
+            let wait_to_end = Mutex::new(ended);
             let load = std::future::poll_fn(move |context| {
                 context.waker().wake_by_ref();
-                let ended = wait_to_end.lock().unwrap().try_recv().is_ok();
+                let ended = wait_to_end.lock().try_recv().is_ok();
                 if ended { std::task::Poll::Ready(4) } else { std::task::Poll::Pending }
             });
             let mut left = Box::pin(cache.get_with(&4, || load));

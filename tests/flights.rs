@@ -1,10 +1,11 @@
 //! One load per key, owned by the cache: what happens at its edges.
 
+use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ fn a_clone_that_panics_keeps_nobody_else_waiting() {
             let wait_to_go = Mutex::new(wait_to_go);
             let load = move || {
                 begun.send(()).unwrap();
-                wait_to_go.lock().unwrap().recv().unwrap();
+                wait_to_go.lock().recv().unwrap();
                 Touchy(clones)
             };
             move || cache.get_with_blocking(&1, load).wait().is_ok()
@@ -124,14 +125,14 @@ fn a_load_that_begins_within_an_insert_does_not_overwrite_it() {
             "old"
         };
         let ask = move || loading.get_with_blocking(&Key(1), load).wait().unwrap();
-        *started.lock().unwrap() = Some(std::thread::spawn(ask));
+        *started.lock() = Some(std::thread::spawn(ask));
         wait_until_begun.recv().unwrap();
     };
     WHEN_HASHED.with(|act| *act.borrow_mut() = Some(Box::new(start)));
     cache.insert(Key(1), "new").wait().unwrap();
     assert_eq!(cache.get(&Key(1)).wait().unwrap(), Some("new"));
     go.send(()).unwrap();
-    loader.lock().unwrap().take().unwrap().join().unwrap();
+    loader.lock().take().unwrap().join().unwrap();
     assert_eq!(cache.get(&Key(1)).wait().unwrap(), Some("new"), "the insert had returned");
 }
 
@@ -141,7 +142,7 @@ struct Hoard(Arc<Mutex<Vec<Task>>>);
 
 impl Spawn for Hoard {
     fn spawn(&self, task: Task) -> Result<(), Task> {
-        self.0.lock().unwrap().push(task);
+        self.0.lock().push(task);
         Ok(())
     }
 }
@@ -163,7 +164,7 @@ fn stale_hits_start_one_look_however_late_it_runs() {
     cache.insert(1, 1).wait().unwrap();
     hands.advance(Duration::from_secs(2));
     (0..100).for_each(|_| assert_eq!(cache.get(&1).wait().unwrap(), Some(1)));
-    let tasks = std::mem::take(&mut *hoard.0.lock().unwrap());
+    let tasks = std::mem::take(&mut *hoard.0.lock());
     assert_eq!(tasks.len(), 1);
     tasks.into_iter().for_each(nanotier::tier::waiting::block_on);
 }

@@ -1,9 +1,10 @@
 //! What a listener hears: everything that left, once, and for each key in order.
 
 use nanotier_engine::{Cause, Compute, Engine, Lifecycle, Options};
+use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Barrier, Mutex};
 use std::thread;
 
 #[derive(Default)]
@@ -11,7 +12,7 @@ struct Log(Mutex<Vec<(u32, u64, Cause)>>);
 
 impl Lifecycle<u32, u64> for Log {
     fn on_leave(&self, key: u32, value: u64, cause: Cause) {
-        self.0.lock().unwrap().push((key, value, cause));
+        self.0.lock().push((key, value, cause));
         assert_ne!(value, u64::MAX, "the listener panics, as planned");
     }
 }
@@ -21,7 +22,7 @@ fn engine(capacity: u64) -> Engine<u32, u64, Log> {
 }
 
 fn heard(engine: &Engine<u32, u64, Log>) -> Vec<(u32, u64, Cause)> {
-    std::mem::take(&mut *engine.lifecycle().0.lock().unwrap())
+    std::mem::take(&mut *engine.lifecycle().0.lock())
 }
 
 #[test]
@@ -61,7 +62,7 @@ impl Lifecycle<u32, u64> for Held {
                 thread::yield_now();
             }
         }
-        self.log.lock().unwrap().push(value);
+        self.log.lock().push(value);
     }
 }
 
@@ -78,7 +79,7 @@ fn a_slow_listener_is_not_overtaken_and_holds_up_no_writer() {
         engine.lifecycle().later_left.store(true, Ordering::SeqCst);
     })
     .expect("every thread joined");
-    assert_eq!(*engine.lifecycle().log.lock().unwrap(), [0, 1]);
+    assert_eq!(*engine.lifecycle().log.lock(), [0, 1]);
 }
 
 #[test]

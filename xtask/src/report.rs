@@ -75,6 +75,7 @@ fn remarks(report: &Report) -> Vec<String> {
         if lines.is_empty() {
             lines.push("FAILED: nothing was run".to_owned());
         }
+        lines.extend(telling(&std::fs::read_to_string(&report.log).unwrap_or_default()));
         lines.push(format!("output: {}", report.log.display()));
         lines.push(format!("again: cargo xtask test --lane {}", report.lane));
     }
@@ -91,6 +92,30 @@ fn remarks(report: &Report) -> Vec<String> {
     }
     lines
 }
+
+/// The lines of a failed lane's output that say what went wrong: where only the end of a run is kept, they are all
+/// that is known of it.
+fn telling(log: &str) -> Vec<String> {
+    const SIGNS: [&str; 7] = [
+        " ... FAILED",
+        "panicked at ",
+        "SUMMARY: ",
+        "error: ",
+        "error[",
+        "WARNING: ThreadSanitizer",
+        "ERROR: ",
+    ];
+    let is_telling = |line: &&str| SIGNS.iter().any(|sign| line.contains(sign));
+    // The line after a panic is its sentence.
+    let mut after_panic = false;
+    let said = log.lines().filter(|line| {
+        let told = std::mem::replace(&mut after_panic, line.contains("panicked at ")) || is_telling(line);
+        told && !line.trim().is_empty()
+    });
+    said.take(TELLING_MAX).map(|line| format!("  | {}", line.chars().take(240).collect::<String>())).collect()
+}
+
+const TELLING_MAX: usize = 24;
 
 /// Names to the left, figures to the right, and the last column as it comes.
 fn table(rows: &[[String; 7]]) -> String {
@@ -164,6 +189,16 @@ mod tests {
         let mut report = report(lane, 0);
         report.missing.push(Tool::CargoFuzz);
         report
+    }
+
+    #[test]
+    fn what_went_wrong_is_picked_out_of_the_log() {
+        let log = "test a ... ok\ntest b ... FAILED\nthread 'b' panicked at x.rs:1:2:\nthe sentence\nmore\n";
+        assert_eq!(
+            telling(log),
+            ["  | test b ... FAILED", "  | thread 'b' panicked at x.rs:1:2:", "  | the sentence"]
+        );
+        assert!(telling(&"error: x\n".repeat(100)).len() <= TELLING_MAX);
     }
 
     #[test]

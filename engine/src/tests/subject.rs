@@ -2,9 +2,10 @@
 //! as text, so that an engine and a model can be compared.
 
 use crate::{Cause, Compute, Engine, Inserted, Lifecycle, LoadError, Options};
+use parking_lot::Mutex;
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 pub(super) type Key = u8;
 pub(super) type Departure = (Key, u32, Cause);
@@ -33,7 +34,7 @@ impl Lifecycle<Key, Value> for Watched {
     }
 
     fn on_leave(&self, key: Key, value: Value, cause: Cause) {
-        self.heard.lock().unwrap().push((key, value.id, cause));
+        self.heard.lock().push((key, value.id, cause));
     }
 }
 
@@ -121,7 +122,7 @@ impl Subject {
 
     /// What left since the last call, sorted: within one operation the order of different keys is free.
     pub(super) fn heard(&self) -> Vec<Departure> {
-        let mut heard = std::mem::take(&mut *self.watched.heard.lock().unwrap());
+        let mut heard = std::mem::take(&mut *self.watched.heard.lock());
         heard.sort_by_key(|&(key, id, _)| (key, id));
         heard
     }

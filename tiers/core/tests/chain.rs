@@ -148,7 +148,7 @@ fn a_near_tier_that_was_not_closed_properly_is_in_doubt() {
     let world = World::new();
     let (near, far, chain) = pair(&world, Scope::Process);
     world.put(&chain, "k", "value");
-    *near.0.believed_since.lock().unwrap() = world.now();
+    *near.0.believed_since.lock() = world.now();
     world.pass(1);
     world.read_and_promote(&chain, "k");
     assert_eq!(far.paths_read(), 1);

@@ -2,10 +2,11 @@
 
 mod common;
 
+use parking_lot::Mutex;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -63,14 +64,14 @@ impl Store for Gated {
         self.store.read(paths, intent)
     }
     fn write(&self, writes: &[Write<'_>]) -> Result<Vec<Result<Wrote>>> {
-        let _ = self.arrived.lock().unwrap().send(());
-        let _ = self.gate.lock().unwrap().recv();
+        let _ = self.arrived.lock().send(());
+        let _ = self.gate.lock().recv();
         if writes.iter().any(|write| write.path.key() == b"panic") {
             panic!("a bug in the store");
         }
         let answers = self.store.write(writes);
         let thread = std::thread::current().id();
-        self.done.lock().unwrap().extend(writes.iter().map(|write| (write.path.key().to_vec(), thread)));
+        self.done.lock().extend(writes.iter().map(|write| (write.path.key().to_vec(), thread)));
         answers
     }
     fn clear(&self, cleared: &Cleared<'_>) -> Result<Wrote> {
@@ -109,7 +110,7 @@ fn jobs_of_one_key_are_done_in_order_on_one_thread() {
     for key in &keys {
         assert_eq!(world.value(&tier, key).as_deref(), Some("29"), "a read comes after the writes before it");
     }
-    let done = outside.done.lock().unwrap();
+    let done = outside.done.lock();
     for key in &keys {
         let threads: Vec<_> =
             done.iter().filter(|(of, _)| of == key.as_bytes()).map(|(_, thread)| *thread).collect();
@@ -145,7 +146,7 @@ fn a_full_queue_is_busy_at_once() {
     drop(outside.open);
     // Whoever left early: what was queued is done all the same.
     block_on(tier.close()).unwrap();
-    let done: Vec<_> = outside.done.lock().unwrap().iter().map(|(key, _)| key.clone()).collect();
+    let done: Vec<_> = outside.done.lock().iter().map(|(key, _)| key.clone()).collect();
     assert_eq!(done, keys.map(|key| key.as_bytes().to_vec()));
 }
 
@@ -202,7 +203,7 @@ fn close_does_what_is_queued_and_whoever_closes_too_waits_for_it() {
     crossbeam_utils::thread::scope(|scope| {
         let close = || {
             block_on(tier.close()).unwrap();
-            assert_eq!(outside.done.lock().unwrap().len(), records.len(), "closed means done");
+            assert_eq!(outside.done.lock().len(), records.len(), "closed means done");
         };
         let closers = [
             scope.spawn({

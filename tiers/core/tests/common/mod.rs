@@ -1,8 +1,8 @@
 //! A near tier that can be put out of order, and short words for what is done to it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Store for Faulty {
         self.0.store.attach(context);
     }
     fn believed_since(&self) -> Timestamp {
-        *self.0.believed_since.lock().unwrap()
+        *self.0.believed_since.lock()
     }
     fn read(&self, paths: &[Path<'_>], intent: Intent) -> Result<Vec<Result<Found>>> {
         self.0.paths_read.fetch_add(paths.len(), Ordering::SeqCst);
