@@ -19,6 +19,8 @@
 //! whoever asks "did this call allocate?" must not hear about other threads. *Bytes* are kept for the whole
 //! process: memory allocated by one thread is freed by another.
 //!
+//! A program that also measures time takes [`SwitchedAllocator`] instead: it counts only while told to.
+//!
 //! This is the one package outside the engine that contains unsafe code, and it is never published.
 #![expect(
     unsafe_code,
@@ -28,11 +30,29 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// The system's allocator, with every call counted.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct CountingAllocator;
+
+/// The system's allocator, with calls counted only between [`switch_on`] and [`switch_off`].
+///
+/// Counting costs two atomic additions per call, on words that all threads share: whoever measures time must
+/// not pay for that. While off, what is left of it is one load. Bytes allocated while off and freed while on
+/// are counted as freed, so figures are to be taken from what was both made and measured while on.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SwitchedAllocator;
+
+/// Lets [`SwitchedAllocator`] count, for all threads. [`CountingAllocator`] always does.
+pub fn switch_on() {
+    SWITCHED_ON.store(true, Ordering::Relaxed);
+}
+
+/// Ends what [`switch_on`] began.
+pub fn switch_off() {
+    SWITCHED_ON.store(false, Ordering::Relaxed);
+}
 
 /// How many allocations the calling thread has made so far. Growing or shrinking in place counts as one.
 #[must_use]
@@ -64,9 +84,10 @@ pub fn forget_peak() {
 ///
 /// # Panics
 ///
-/// If [`CountingAllocator`] is not the global allocator: every count would be zero and prove nothing.
+/// If nothing is counted, because the global allocator is another one or is switched off: every count would be
+/// zero and prove nothing.
 pub fn count_allocations<R>(f: impl FnOnce() -> R) -> (R, u64) {
-    assert!(is_installed(), "this binary has no `#[global_allocator] static A: CountingAllocator`");
+    assert!(is_installed(), "no `#[global_allocator]` of this package counts in this binary");
     let before = allocations_of_this_thread();
     let result = f();
     (result, allocations_of_this_thread() - before)
@@ -116,6 +137,59 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 }
 
+// SAFETY: every method hands its arguments unchanged to `CountingAllocator` or to `System`, and the former
+// hands them to `System` in turn: blocks of the one are blocks of the other, so the switch may be thrown at any
+// time.
+unsafe impl GlobalAlloc for SwitchedAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_on() {
+            // SAFETY: our caller promises what `alloc` asks, which is the same for both.
+            unsafe { CountingAllocator.alloc(layout) }
+        } else {
+            // SAFETY: as above.
+            unsafe { System.alloc(layout) }
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_on() {
+            // SAFETY: as in `alloc`.
+            unsafe { CountingAllocator.alloc_zeroed(layout) }
+        } else {
+            // SAFETY: as in `alloc`.
+            unsafe { System.alloc_zeroed(layout) }
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size_new: usize) -> *mut u8 {
+        if is_on() {
+            // SAFETY: our caller promises that `block` came from this allocator with this `layout`, and that
+            // means from `System`, and that `size_new` is above zero and fits an `isize` once rounded up.
+            unsafe { CountingAllocator.realloc(block, layout, size_new) }
+        } else {
+            // SAFETY: as above.
+            unsafe { System.realloc(block, layout, size_new) }
+        }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if is_on() {
+            // SAFETY: our caller promises that `block` came from this allocator with this `layout`, and that
+            // means from `System`; nobody uses it any more.
+            unsafe { CountingAllocator.dealloc(block, layout) };
+        } else {
+            // SAFETY: as above.
+            unsafe { System.dealloc(block, layout) };
+        }
+    }
+}
+
+#[inline]
+fn is_on() -> bool {
+    // Relaxed: nothing else is read on the strength of it.
+    SWITCHED_ON.load(Ordering::Relaxed)
+}
+
 /// A null `block` is an allocation that failed: nothing came into use.
 fn count_new(block: *mut u8, size: usize) {
     if !block.is_null() {
@@ -143,6 +217,9 @@ thread_local! {
     /// also after the destructors of other thread-locals ran.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
+
+/// Written by `switch_on` and `switch_off`; read by every call of `SwitchedAllocator`.
+static SWITCHED_ON: AtomicBool = AtomicBool::new(false);
 
 /// Written by every allocation and release of every thread; read by tests.
 static BYTES_IN_USE: AtomicI64 = AtomicI64::new(0);

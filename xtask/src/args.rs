@@ -1,6 +1,7 @@
 //! The command line: words in, a [`Command`] out, or a sentence that says what is wrong.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short, Value};
 
@@ -17,10 +18,17 @@ cargo xtask test [--quick] [--install] [--lane NAME ..] [--list]
 cargo xtask soak [--minutes N]
     Schedules, fuzzing and crashes in turn for N minutes (60), then the same table.
 
+cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
+    nanotier against other caches, in one program: a table of ratios, and of the goals they are held against.
+    --filter ID  only rows with this id, or that begin with it; several by commas, and it may be repeated
+    --json FILE  writes the rows there too
+    --quick      fewer rounds and fewer rivals: under a minute once built, and less sure of itself
+
 cargo xtask help
     This text.
 
 Exit status: 0 all passed, 1 something failed, 2 bad usage, 3 nothing failed but something was NOT RUN.
+A comparison misses its goals with 0; only counts that do not hold (locks, allocations, loads) make it 1.
 Output of each lane: target/xtask/<lane>.log
 ";
 
@@ -33,6 +41,7 @@ pub(crate) enum Command {
     Help,
     Test(Test),
     Soak { minutes: u32 },
+    Compare(Compare),
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,6 +51,15 @@ pub(crate) struct Test {
     pub(crate) list: bool,
     /// Empty: all.
     pub(crate) lanes: Vec<String>,
+}
+
+/// What `bench compare` is told, to be handed on: the program knows its rows, we do not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Compare {
+    pub(crate) quick: bool,
+    pub(crate) json: Option<PathBuf>,
+    /// Empty: all rows.
+    pub(crate) filters: Vec<String>,
 }
 
 /// `words` begins with the name of the program.
@@ -55,13 +73,16 @@ where
 
 fn command(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     match parser.next()? {
-        None => Err("a command is missing: test, soak or help".into()),
+        None => Err("a command is missing: test, soak, bench or help".into()),
         Some(Short('h') | Long("help")) => Ok(Command::Help),
         Some(Value(word)) => match word.to_str() {
             Some("help") => Ok(Command::Help),
             Some("test") => test(parser),
             Some("soak") => soak(parser),
-            _ => Err(format!("unknown command `{}`: test, soak or help", word.to_string_lossy()).into()),
+            Some("bench") => bench(parser),
+            _ => {
+                Err(format!("unknown command `{}`: test, soak, bench or help", word.to_string_lossy()).into())
+            }
         },
         Some(option) => Err(option.unexpected()),
     }
@@ -110,6 +131,32 @@ fn soak(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     Ok(Command::Soak { minutes })
 }
 
+fn bench(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    match parser.next()? {
+        Some(Value(word)) if word == "compare" => compare(parser),
+        Some(Short('h') | Long("help")) => Ok(Command::Help),
+        Some(Value(word)) => {
+            Err(format!("unknown benchmark `{}`: there is compare", word.to_string_lossy()).into())
+        }
+        Some(option) => Err(option.unexpected()),
+        None => Err("which benchmark? There is compare".into()),
+    }
+}
+
+fn compare(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut compare = Compare::default();
+    while let Some(word) = parser.next()? {
+        match word {
+            Long("quick") => compare.quick = true,
+            Long("json") => compare.json = Some(parser.value()?.into()),
+            Long("filter") => compare.filters.push(parser.value()?.to_string_lossy().into_owned()),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Compare(compare))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,8 +191,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_comparison_is_told_is_handed_on() {
+        assert_eq!(parsed("bench compare"), Ok(Command::Compare(Compare::default())));
+        assert_eq!(
+            parsed("bench compare --json out.json --filter hot,zipf-1m --quick --filter=lru-hit"),
+            Ok(Command::Compare(Compare {
+                quick: true,
+                json: Some("out.json".into()),
+                filters: vec!["hot,zipf-1m".to_owned(), "lru-hit".to_owned()],
+            }))
+        );
+    }
+
+    #[test]
     fn help_is_found_wherever_it_is_looked_for() {
-        for line in ["help", "--help", "-h", "test --help", "soak -h"] {
+        for line in ["help", "--help", "-h", "test --help", "soak -h", "bench --help", "bench compare -h"] {
             assert_eq!(parsed(line), Ok(Command::Help), "{line}");
         }
     }
@@ -166,6 +226,11 @@ mod tests {
             ("soak --minutes 1441", "`1441`"),
             ("soak --minutes ten", "`ten`"),
             ("soak 5", "5"),
+            ("bench", "compare"),
+            ("bench hit", "`hit`"),
+            ("bench --quick", "--quick"),
+            ("bench compare hot-hit-1t", "hot-hit-1t"),
+            ("bench compare --json", "--json"),
         ] {
             let error = parsed(line).expect_err(line);
             assert!(error.contains(named), "{line}: {error}");

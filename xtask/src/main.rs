@@ -3,12 +3,14 @@
 //! `test` answers "does everything still hold?" and `soak` asks the same for longer. Both are made of lanes
 //! ([`lane`]), listed in one table ([`lanes`]). A lane cannot pass by accident: it has a time box, its output is
 //! counted ([`counts`]), and what should have run and did not is a failure or is reported as NOT RUN.
+//! `bench compare` ([`bench`]) says how fast it all is, next to others.
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]
 compile_error!("the lanes are run in process groups: use a Unix, WSL included");
 
 mod args;
+mod bench;
 mod counts;
 mod lane;
 mod lanes;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         }
         Command::Test(wanted) => test(&Workspace::open()?, &wanted),
         Command::Soak { minutes } => soak(&Workspace::open()?, minutes),
+        Command::Compare(wanted) => bench::compare(&Workspace::open()?, &wanted),
     });
     done.unwrap_or_else(|error| {
         eprintln!("error: {error}\n`cargo xtask help` says what there is.");

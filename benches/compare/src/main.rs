@@ -1,0 +1,63 @@
+//! nanotier against other caches, in one program: `cargo xtask bench compare`.
+//!
+//! A row ([`rows`]) makes the same loop for each contender ([`contender`]), compiled for it, and lets them
+//! run in turn, round after round ([`race`]). Each round gives a ratio; their median is held against the goal
+//! ([`goals`], [`judge`]).
+
+mod args;
+mod bench;
+mod contender;
+mod crew;
+mod goals;
+mod judge;
+mod meter;
+mod race;
+mod report;
+mod rows;
+mod workload;
+
+use std::process::ExitCode;
+
+use nanotier_counting::SwitchedAllocator;
+
+use args::Args;
+use bench::Bench;
+
+/// Counts only in rows that ask for it: everywhere else it must not cost anything.
+#[global_allocator]
+static ALLOCATOR: SwitchedAllocator = SwitchedAllocator;
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {error}\n`--help` says what there is.");
+        ExitCode::from(EXIT_BAD_USAGE)
+    })
+}
+
+fn run() -> Result<ExitCode, String> {
+    let args = Args::parse(std::env::args_os())?;
+    if args.help {
+        print!("{}", args::USAGE);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ids: Vec<&str> = rows::ROWS.iter().map(|(id, _)| *id).collect();
+    args.check(&ids)?;
+    let wanted = rows::ROWS.iter().filter(|(id, _)| args.wants(id));
+    if args.list {
+        for (id, _) in wanted {
+            println!("{id:<24} {}", goals::question(id).what);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut bench = Bench::new(args.quick);
+    for (_, run) in wanted {
+        run(&mut bench);
+    }
+    bench.progress.end();
+    report::finish(&bench, args.json.as_deref())?;
+    let has_failed = bench.rows.iter().any(|row| row.strict && row.pass == Some(false));
+    Ok(if has_failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_BAD_USAGE: u8 = 2;
