@@ -3,9 +3,12 @@
 use crate::held::EngineId;
 use crate::lifecycle::{Lifecycle, Plain};
 use crate::options::{Config, ConfigError, Options, Policy};
+#[cfg(any(test, fuzzing))]
+use crate::residents::Residents;
 use crate::shard::{Shard, Writing};
-use crate::stats::Stats;
+use crate::stats::{Lookups, Stats};
 use crate::sync::{AtomicU64, Ordering};
+use crate::table::Sharded;
 use ahash::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -18,13 +21,11 @@ use std::hash::{BuildHasher, Hash};
 ///
 /// What is *dead* by the lifecycle is a miss for all reads, though it may still count in `len` and `weight`.
 pub struct Engine<K, V, L = Plain, S = RandomState> {
-    /// A power of two of them.
-    pub(crate) shards: Box<[Shard<K, V>]>,
-    /// How many bits of a hash choose the shard.
-    shard_bits: u32,
+    pub(crate) shards: Sharded<K, V, Shard<K, V>>,
     hasher: S,
     pub(crate) lifecycle: L,
     pub(crate) policy: Policy,
+    pub(crate) stats: Lookups,
     /// Set by `set_capacity`, before it tells the shards their shares.
     capacity: AtomicU64,
 }
@@ -69,9 +70,10 @@ where
 
     fn build(config: Config, lifecycle: L, hasher: S) -> Self {
         let Config { capacity, shards: count, policy, stats } = config;
-        let shards = (0..count).map(|nth| Shard::new(share(capacity, count, nth), policy, stats)).collect();
+        let shard = |nth, seat| Shard::new(seat, share(capacity, count, nth), policy, stats, L::WEIGHS);
+        let shards = Sharded::new(count, shard);
         let capacity = AtomicU64::new(capacity);
-        Self { shards, shard_bits: count.ilog2(), hasher, lifecycle, policy, capacity }
+        Self { shards, hasher, lifecycle, policy, stats: Lookups::new(stats), capacity }
     }
 
     /// How much weight may be resident in all.
@@ -104,25 +106,56 @@ where
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
+        self.stats.add_to(&mut sum);
         for shard in &self.shards {
             shard.counters.add_to(&mut sum);
         }
         sum
     }
 
-    /// The bytes of the tables and slots, vacant ones included. What keys and values own on the heap is not
-    /// counted. Takes each shard's shared lock in turn.
+    /// The bytes of the tables, vacant places and entries on their way out included. What keys and values own on the
+    /// heap is not counted. Takes each shard's lock in turn.
     ///
     /// # Panics
     ///
-    /// When called inside a closure that runs under this engine's exclusive lock.
+    /// When called inside a closure that runs under a lock of this engine.
     #[must_use]
     pub fn memory_used(&self) -> usize {
-        let fixed = size_of::<Self>().saturating_add(size_of_val(&*self.shards));
+        self.id().assert_not_held();
+        let fixed = size_of::<Self>() + self.shards.bytes() + self.stats.bytes();
         self.shards.iter().fold(fixed, |sum, shard| {
-            let reading = shard.reading(self.id());
-            sum.saturating_add(reading.residents.bytes())
+            let locked = shard.table.lock();
+            sum.saturating_add(locked.bytes()).saturating_add(locked.extra().bytes())
         })
+    }
+
+    /// Drops what has left and is not being read.
+    ///
+    /// An entry that leaves is not dropped at once: a reader may be looking at it. Without this it is dropped when its
+    /// place is needed again, after some more have left; with a weigher, at the latest when an eighth of the capacity
+    /// has left. What is being read while this runs is dropped later. Costs a barrier (2 to 3 µs) for each shard that
+    /// has something to drop, and the drops.
+    ///
+    /// # Panics
+    ///
+    /// When called inside a closure that runs under a lock of this engine.
+    ///
+    /// ```
+    /// use nanotier_engine::Engine;
+    /// use std::sync::Arc;
+    ///
+    /// let engine: Engine<u32, Arc<str>> = Engine::new(10);
+    /// let text: Arc<str> = "text".into();
+    /// engine.insert(1, Arc::clone(&text));
+    /// engine.remove(&1);
+    /// engine.flush();
+    /// assert_eq!(Arc::strong_count(&text), 1);
+    /// ```
+    pub fn flush(&self) {
+        self.id().assert_not_held();
+        for shard in &self.shards {
+            shard.table.flush();
+        }
     }
 
     /// The hooks this engine was built with.
@@ -134,15 +167,16 @@ where
     /// Walks the whole structure and panics if an invariant does not hold.
     #[cfg(any(test, fuzzing))]
     pub fn validate(&self) {
-        for (nth, shard) in self.shards.iter().enumerate() {
-            let reading = shard.reading(self.id());
-            reading.residents.validate(|key| {
+        for shard in &self.shards {
+            let mut locked = shard.table.lock();
+            locked.validate(|key| {
                 let hash = self.hash(key);
-                assert!(std::ptr::eq(self.shard(hash), &raw const self.shards[nth]), "a key is in its shard");
+                assert!(std::ptr::eq(self.shard(hash), shard), "a key is in its shard");
                 hash
             });
-            assert_eq!(shard.len(), reading.residents.len(), "the published length is the true one");
-            assert_eq!(shard.weight(), reading.residents.weight(), "the published weight is the true one");
+            assert_eq!(shard.len(), locked.len(), "the published length is the true one");
+            assert_eq!(shard.weight(), locked.extra().weight(), "the published weight is the true one");
+            Residents::new(locked.parts()).validate();
         }
     }
 
@@ -151,21 +185,20 @@ where
         EngineId::of(&self.shards)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
-        self.hasher.hash_one(key)
+        let hash = self.hasher.hash_one(key);
+        // A hasher without a state of its own is often one that hardly mixes: small numbers stay small, and the upper
+        // half, which chooses the bucket, stays empty. Decided when this is compiled.
+        if size_of::<S>() == 0 { stir(hash) } else { hash }
     }
 
-    /// The shard's bits come right below the top seven, which tell entries apart inside a shard's table; the
-    /// lowest bits choose the place there.
     #[inline]
     pub(crate) fn shard(&self, hash: u64) -> &Shard<K, V> {
-        let bits = (hash << TAG_BITS) >> 1 >> (63 - self.shard_bits);
-        // The shift leaves fewer bits than there are shards.
-        #[allow(clippy::cast_possible_truncation)]
-        &self.shards[bits as usize]
+        self.shards.shard(hash)
     }
 
+    #[inline(always)]
     pub(crate) fn writing(&self, hash: u64) -> Writing<'_, K, V, L> {
         self.shard(hash).writing(self.id(), &self.lifecycle)
     }
@@ -212,5 +245,12 @@ fn share(capacity: u64, count: usize, nth: usize) -> u64 {
     capacity / count + u64::from((nth as u64) < capacity % count)
 }
 
-/// The top bits of a hash that hashbrown keeps as an entry's tag.
-const TAG_BITS: u32 = 7;
+/// Spreads what differs over all bits: a multiplication of which both halves are kept.
+#[inline(always)]
+fn stir(hash: u64) -> u64 {
+    let product = u128::from(hash) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+    // Both halves are meant.
+    #[allow(clippy::cast_possible_truncation)]
+    let (low, high) = (product as u64, (product >> 64) as u64);
+    low.rotate_left(32) ^ high
+}

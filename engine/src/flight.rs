@@ -6,7 +6,7 @@
 //! if the writer is first, the leader finds its flight gone and admits nothing; if the leader is first, the writer
 //! finds the value and replaces or removes it.
 
-use crate::sync::{Arc, Condvar, Mutex, OnceLock, ThreadId, thread};
+use crate::sync::{Arc, Condvar, Mutex, OnceLock, ThreadId, shared_static, thread};
 use equivalent::Equivalent;
 use hashbrown::HashTable;
 use std::hash::Hash;
@@ -103,8 +103,10 @@ struct Wait {
     flight: usize,
 }
 
-/// All waits of the process: a circle may go through several engines. Touched only by who waits or is waited for.
-static WAITS: Mutex<Vec<Wait>> = Mutex::new(Vec::new());
+shared_static! {
+    /// All waits of the process: a circle may go through several engines. Touched only by who waits or is waited for.
+    static WAITS: Mutex<Vec<Wait>> = Mutex::new(Vec::new());
+}
 
 /// The flights of one shard that are up. Guarded by the shard's lock.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
-//! What left and must still be dropped or announced: outside the lock, per key in the order it left.
+//! What left and must still be announced: outside the lock, per key in the order it left.
 
 use crate::lifecycle::{Cause, Lifecycle};
 use crate::sync::{Condvar, Mutex};
+use crate::table::{Departed, Table};
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -16,8 +17,7 @@ pub(crate) struct Leaving<K, V> {
 
 #[derive(Debug)]
 struct Left<K, V> {
-    key: K,
-    value: V,
+    departed: Departed<K, V>,
     cause: Cause,
 }
 
@@ -27,8 +27,8 @@ impl<K, V> Leaving<K, V> {
         Self { first: None, rest: Vec::new() }
     }
 
-    pub(crate) fn push(&mut self, key: K, value: V, cause: Cause) {
-        let left = Left { key, value, cause };
+    pub(crate) fn push(&mut self, departed: Departed<K, V>, cause: Cause) {
+        let left = Left { departed, cause };
         match self.first {
             None => self.first = Some(left),
             Some(_) => self.rest.push(left),
@@ -48,6 +48,8 @@ pub(crate) struct Outbox<K, V> {
 #[derive(Debug)]
 struct Queue<K, V> {
     left: VecDeque<Left<K, V>>,
+    /// Announced, and to be given back to the table.
+    heard: Vec<Departed<K, V>>,
     /// A thread is delivering: what is queued now, it will deliver.
     delivering: bool,
 }
@@ -55,7 +57,7 @@ struct Queue<K, V> {
 impl<K, V> Outbox<K, V> {
     pub(crate) fn new() -> Self {
         Self {
-            queue: Mutex::new(Queue { left: VecDeque::new(), delivering: false }),
+            queue: Mutex::new(Queue { left: VecDeque::new(), heard: Vec::new(), delivering: false }),
             shorter: Condvar::new(),
         }
     }
@@ -70,8 +72,13 @@ impl<K, V> Outbox<K, V> {
         queue.left.append(&mut std::mem::take(&mut leaving.rest).into());
     }
 
+    /// What was announced and must be given back to the table.
+    pub(crate) fn take_heard(&self) -> Vec<Departed<K, V>> {
+        std::mem::take(&mut self.queue.lock().heard)
+    }
+
     /// Called outside all locks. Returns when the queue is empty or another thread is at it.
-    pub(crate) fn deliver<L: Lifecycle<K, V>>(&self, lifecycle: &L) {
+    pub(crate) fn deliver<X, L: Lifecycle<K, V>>(&self, table: &Table<K, V, X>, lifecycle: &L) {
         let mut queue = self.queue.lock();
         if queue.delivering {
             // A listener must not wait: it may be the one that delivers here, or be waited for by it.
@@ -85,8 +92,9 @@ impl<K, V> Outbox<K, V> {
         while let Some(left) = queue.left.pop_front() {
             drop(queue);
             // The departures behind a panicking listener must not wait for the next writer.
-            panicked = announce(lifecycle, left).err().or(panicked);
+            panicked = announce(table, lifecycle, &left).err().or(panicked);
             queue = self.queue.lock();
+            queue.heard.push(left.departed);
             if queue.left.len() == WAITING_MAX {
                 self.shorter.notify_all();
             }
@@ -102,9 +110,14 @@ impl<K, V> Outbox<K, V> {
     }
 }
 
-fn announce<K, V, L: Lifecycle<K, V>>(lifecycle: &L, left: Left<K, V>) -> Result<(), Box<dyn Any + Send>> {
+fn announce<K, V, X, L: Lifecycle<K, V>>(
+    table: &Table<K, V, X>,
+    lifecycle: &L,
+    left: &Left<K, V>,
+) -> Result<(), Box<dyn Any + Send>> {
     LISTENING.with(|depth| depth.set(depth.get() + 1));
-    let heard = catch_unwind(AssertUnwindSafe(move || lifecycle.on_leave(left.key, left.value, left.cause)));
+    let (key, value) = table.departed(&left.departed);
+    let heard = catch_unwind(AssertUnwindSafe(|| lifecycle.on_leave(key, value, left.cause)));
     LISTENING.with(|depth| depth.set(depth.get() - 1));
     heard
 }

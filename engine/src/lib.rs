@@ -26,22 +26,31 @@
 //! A panic in a hook, a closure, or a method of `K` or `V` reaches the caller that ran it. The engine stays whole:
 //! nothing is lost but what the operation itself had removed before, nothing is dropped twice, later calls work.
 
-#![forbid(unsafe_code)]
-
 mod engine;
 mod flight;
 mod held;
 mod leaving;
 mod lifecycle;
 mod load;
+mod mirror;
 mod options;
 mod policy;
 mod read;
+#[expect(
+    unsafe_code,
+    reason = "frees memory that others may have been reading; each block says why that is sound"
+)]
+mod reclaim;
 mod residents;
 mod shard;
-mod slots;
+mod slot;
 mod stats;
 mod sync;
+#[expect(
+    unsafe_code,
+    reason = "reads memory that others may be about to unlink; each block says why that is sound"
+)]
+mod table;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -50,7 +59,9 @@ pub use engine::Engine;
 pub use equivalent::Equivalent;
 pub use lifecycle::{Cause, Lifecycle, Plain};
 pub use load::LoadError;
+pub use mirror::Mirror;
 pub use options::{ConfigError, Options, Policy};
 pub use shard::Inserted;
+pub use slot::Slot;
 pub use stats::Stats;
 pub use write::Compute;

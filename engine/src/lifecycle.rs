@@ -10,12 +10,19 @@
 /// | hook | when | under a lock? |
 /// |---|---|---|
 /// | [`weight`](Self::weight) | once per value that wants in | no (in `compute`: yes) |
-/// | [`is_dead`](Self::is_dead) | on every look at an entry, hits included: keep it to a comparison | yes |
+/// | [`is_dead`](Self::is_dead) | on every look at an entry, hits included: keep it to a comparison | on a hit no, else yes |
 /// | [`on_leave`](Self::on_leave) | after an entry left | no: it may use the engine freely |
 pub trait Lifecycle<K, V>: Send + Sync + 'static {
-    /// Whether `on_leave` does anything. Say `false` where it is left out: entries that leave are then dropped at
-    /// once by the thread that made them leave, and no queue keeps their order.
+    /// Whether `on_leave` does anything. Say `false` where it is left out: no queue keeps the order of departures
+    /// then.
     const LISTENS: bool = true;
+
+    /// Whether `is_dead` ever says yes. Say `false` where it is left out: inserts then look for no dead entries.
+    const EXPIRES: bool = true;
+
+    /// Whether `weight` ever says anything but 1. Say `false` where it is left out: it is not asked then, and the
+    /// engine makes its tables as large as the capacity at once, up to some 30 thousand entries a shard.
+    const WEIGHS: bool = true;
 
     /// What this entry takes of the capacity. Asked once, remembered with the entry; a later different answer
     /// changes nothing. Zero is allowed: such an entry takes nothing of the capacity, so nothing bounds how many
@@ -32,7 +39,8 @@ pub trait Lifecycle<K, V>: Send + Sync + 'static {
         false
     }
 
-    /// An entry left. Called outside all locks, for each key in the order in which its values left.
+    /// An entry left. Called outside all locks, for each key in the order in which its values left. It is shown, not
+    /// given: others may be reading it still.
     ///
     /// To keep that order, one thread at a time delivers for a shard: the call may run on a thread other than the
     /// one that made the entry leave, and that one may have returned already. When more than 1024 departures wait
@@ -44,7 +52,7 @@ pub trait Lifecycle<K, V>: Send + Sync + 'static {
     /// is dropped. When it panics, the remaining departures are still delivered; then the panic goes on in the
     /// thread that delivered.
     #[inline]
-    fn on_leave(&self, _key: K, _value: V, _cause: Cause) {}
+    fn on_leave(&self, _key: &K, _value: &V, _cause: Cause) {}
 }
 
 /// No hooks: every entry weighs 1, lives until it is evicted or removed, and leaves unheard.
@@ -53,6 +61,8 @@ pub struct Plain;
 
 impl<K, V> Lifecycle<K, V> for Plain {
     const LISTENS: bool = false;
+    const EXPIRES: bool = false;
+    const WEIGHS: bool = false;
 }
 
 /// Why an entry left.

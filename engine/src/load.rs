@@ -138,18 +138,18 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let mut shard = self.writing(hash);
-        if let Some(index) = shard.residents.find(hash, key) {
-            if !shard.is_dead(index) {
-                shard.residents.used(index);
+        if let Some(id) = shard.residents().find(hash, key) {
+            if !shard.is_dead(id) {
+                shard.residents().used(id);
                 return Joined::Resident;
             }
         }
-        if let Some(other) = shard.residents.flights.find(hash, key) {
+        if let Some(other) = shard.residents().book.flights.find(hash, key) {
             return Joined::Waiting(Arc::clone(other));
         }
         // The duty first: from here on a panic, be it of a listener heard on the way out, must end the flight.
         own.is_up = true;
-        shard.residents.flights.start(Arc::clone(&own.flight));
+        shard.residents().book.flights.start(Arc::clone(&own.flight));
         Joined::Leading
     }
 
@@ -165,19 +165,20 @@ where
         let hash = flight.hash();
         self.shard(hash).counters.count(|counters| &counters.loads);
         let value = load().map_err(LoadError::Failed)?;
-        let weight = self.lifecycle().weight(&key, &value);
+        let weight = self.weigh(&key, &value);
         let copy = value.clone();
 
+        // Declared before the lock, to be dropped after it.
+        let mut pair = Some((key, value));
+        let key = &pair.as_ref().expect("it was put here right above").0;
         let mut shard = self.writing(hash);
         // The dead value that the load is to follow may still be there.
-        let found = shard.residents.find(hash, &key);
-        if shard.residents.flights.land(flight) {
-            shard.put(hash, found, key, value, weight);
-            drop(shard);
-        } else {
-            drop(shard);
-            drop((key, value));
+        let found = shard.residents().find(hash, key);
+        if shard.residents().book.flights.land(flight) {
+            shard.put(hash, found, &mut pair, weight);
         }
+        drop(shard);
+        drop(pair);
         // Nobody joins a flight that is not listed, so a count of one stays one.
         let is_awaited = Arc::strong_count(flight) > 1;
         flight.settle(is_awaited.then(|| copy.clone()));
@@ -218,7 +219,7 @@ where
         }
         // Also if releasing the lock makes this thread hear a listener that panics.
         let _settled = SettledEmpty(&self.flight);
-        self.engine.writing(self.flight.hash()).residents.flights.land(&self.flight);
+        self.engine.writing(self.flight.hash()).residents().book.flights.land(&self.flight);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reads: under the shared lock, except that LRU must move what it finds.
+//! Reads: without a lock, except that LRU must move what it finds.
 
 use crate::engine::Engine;
 use crate::lifecycle::Lifecycle;
@@ -12,8 +12,12 @@ where
     L: Lifecycle<K, V>,
     S: BuildHasher,
 {
-    /// A clone of the live value for `key`; counts as a use. No allocation but the clone's own.
-    #[inline]
+    /// A clone of the live value for `key`; counts as a use.
+    ///
+    /// Costs a hash, a look at two cache lines and the clone: no lock, no allocation but the clone's own. Under
+    /// [`Policy::Lru`], the lock of a shard.
+    // Always: out of line it costs half as much again.
+    #[inline(always)]
     pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -22,8 +26,12 @@ where
         self.read(key, V::clone)
     }
 
-    /// What `f` makes of the live value for `key`, without cloning it; counts as a use. `f` runs under a shared
-    /// lock: it may read this engine, and panics if it writes to it.
+    /// What `f` makes of the live value for `key`, without cloning it; counts as a use. Costs what
+    /// [`get`](Self::get) does without the clone.
+    ///
+    /// `f` runs under no lock: it may take its time, and use this engine as it likes; only to
+    /// [`take`](Self::take) what it is looking at would mean to wait for itself, and panics. The value lives while `f`
+    /// looks at it, whatever becomes of the entry; nothing else is kept from being freed.
     ///
     /// ```
     /// use nanotier_engine::Engine;
@@ -32,11 +40,7 @@ where
     /// engine.insert(1, "a long text".to_owned());
     /// assert_eq!(engine.read(&1, |text| text.len()), Some(11));
     /// ```
-    ///
-    /// # Panics
-    ///
-    /// When called inside a closure that runs under this engine's exclusive lock.
-    #[inline]
+    #[inline(always)]
     pub fn read<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -44,58 +48,65 @@ where
         self.read_hashed(self.hash(key), key, f)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_hashed<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if self.policy == Policy::Lru && !self.id().is_held() {
+        if self.policy == Policy::Lru {
             return self.read_moving(hash, key, f);
         }
-        let shard = self.shard(hash);
-        let reading = shard.reading(self.id());
-        if let Some(index) = reading.residents.find(hash, key) {
-            let (resident, value) = reading.residents.entry(index);
-            if !self.lifecycle.is_dead(resident, value) {
-                reading.residents.used_shared(index);
-                shard.counters.count(|counters| &counters.hits);
-                return Some(f(value));
+        self.read_in_place(hash, key, f)
+    }
+
+    #[inline(always)]
+    fn read_in_place<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let found = self.shards.read(hash, key, |resident, value, touch| {
+            if L::EXPIRES && self.lifecycle.is_dead(resident, value) {
+                return None;
             }
+            touch.mark();
+            self.stats.hit();
+            Some(f(value))
+        });
+        if let Some(Some(answer)) = found {
+            return Some(answer);
         }
-        shard.counters.count(|counters| &counters.misses);
+        self.stats.miss();
         None
     }
 
-    /// A read that moves the entry in an order, and so needs the exclusive lock; `f` runs under the shared one.
+    /// A read that moves the entry in an order, and so needs the lock; `f` runs without it.
     #[inline(never)]
     fn read_moving<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let shard = self.shard(hash);
-        let mut found = None;
-        let reading = shard.reading_after(self.id(), |residents| {
-            found = residents.find(hash, key).filter(|&index| {
-                let (resident, value) = residents.entry(index);
-                !self.lifecycle.is_dead(resident, value)
-            });
-            if let Some(index) = found {
-                residents.used(index);
+        if self.id().is_held() {
+            // This thread has the lock already: nothing is moved.
+            return self.read_in_place(hash, key, f);
+        }
+        let holding = self.shard(hash).hold(self.id(), |residents| {
+            let id = residents.find(hash, key)?;
+            let (resident, value) = residents.entry(id);
+            if L::EXPIRES && self.lifecycle.is_dead(resident, value) {
+                return None;
             }
+            residents.used(id);
+            Some(id)
         });
-        let Some(index) = found else {
-            shard.counters.count(|counters| &counters.misses);
+        let Some(holding) = holding else {
+            self.stats.miss();
             return None;
         };
-        shard.counters.count(|counters| &counters.hits);
-        Some(f(reading.residents.entry(index).1))
+        self.stats.hit();
+        Some(f(holding.value()))
     }
 
-    /// A clone of the live value for `key`, as if nobody had looked: no use, no statistics.
-    ///
-    /// # Panics
-    ///
-    /// When called inside a closure that runs under this engine's exclusive lock.
+    /// A clone of the live value for `key`, as if nobody had looked: no use, no statistics. No lock.
     pub fn peek<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -104,11 +115,7 @@ where
         self.look(key, V::clone)
     }
 
-    /// Whether `key` has a live value: no use, no statistics.
-    ///
-    /// # Panics
-    ///
-    /// When called inside a closure that runs under this engine's exclusive lock.
+    /// Whether `key` has a live value: no use, no statistics. No lock.
     pub fn contains<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -121,36 +128,26 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        let reading = self.shard(hash).reading(self.id());
-        let index = reading.residents.find(hash, key)?;
-        let (resident, value) = reading.residents.entry(index);
-        if self.lifecycle.is_dead(resident, value) { None } else { Some(f(value)) }
+        let found = self.shards.read(hash, key, |resident, value, _| {
+            if L::EXPIRES && self.lifecycle.is_dead(resident, value) { None } else { Some(f(value)) }
+        });
+        found.flatten()
     }
 
-    /// Shows every live entry to `f`, in no particular order: no use, no statistics. What comes or leaves while
-    /// it runs may or may not be seen; nothing is seen twice but what was removed and inserted again meanwhile.
-    /// Holds the shared lock of one shard at a time; `f` runs under it, may read this engine, and panics if it
-    /// writes to it.
-    ///
-    /// # Panics
-    ///
-    /// When called inside a closure that runs under this engine's exclusive lock.
+    /// Shows every live entry to `f`, in no particular order: no use, no statistics. What comes, leaves or is replaced
+    /// while it runs may or may not be seen; what is there all the time is seen once. No lock: `f` may use this engine
+    /// as it likes, but for taking what it is looking at.
     pub fn for_each(&self, mut f: impl FnMut(&K, &V)) {
         for shard in &self.shards {
-            let reading = shard.reading(self.id());
-            for (_, key, value) in reading.residents.iter() {
-                if !self.lifecycle.is_dead(key, value) {
+            shard.table.for_each(|key, value| {
+                if !(L::EXPIRES && self.lifecycle.is_dead(key, value)) {
                     f(key, value);
                 }
-            }
+            });
         }
     }
 
     /// The keys of all live entries, as [`for_each`](Self::for_each) sees them.
-    ///
-    /// # Panics
-    ///
-    /// When called inside a closure that runs under this engine's exclusive lock.
     #[must_use]
     pub fn keys(&self) -> Vec<K>
     where

@@ -1,46 +1,100 @@
-//! What one shard holds: the index, the entries, their order and their weight, kept in step.
+//! What one shard holds: the entries, their order and their weight, kept in step.
 //!
 //! Nothing here runs user code but the key's equality in `find`, which changes nothing. So no panic of the user's
 //! can come between two steps of one change.
 //!
 //! Invariants, checked by `validate`:
-//! - E1: the index has each occupied slot once, under the hash the slot remembers, and nothing else.
-//! - E2: `weight` is the sum of the slots' weights, and at most `capacity`.
-//! - E3: the order links every occupied slot once.
+//! - E1: the table keeps its own.
+//! - E2: `weight` is the sum of the entries' weights, and at most `capacity`.
+//! - E3: the order knows every entry once.
 
 use crate::flight::Flights;
 use crate::options::Policy;
 use crate::policy::Order;
-use crate::slots::{Slot, Slots};
+use crate::table::{Departed, Slots};
 use equivalent::Equivalent;
-use hashbrown::HashTable;
 use std::hash::Hash;
 
+/// What is written down about the entries, beside them.
 #[derive(Debug)]
-pub(crate) struct Residents<K, V> {
-    /// Slot indices by the hash of their keys.
-    index: HashTable<u32>,
-    slots: Slots<K, V>,
+pub(crate) struct Book<K, V> {
     order: Order,
+    /// By number; empty while all that was ever here weighs 1.
+    weights: Vec<u64>,
     weight: u64,
     capacity: u64,
+    /// What has left, in weight, since the table was last told to hurry.
+    departed: u64,
     /// Where the search for dead entries goes on.
     sweep: u32,
     /// Loads under way, here because they start and land in the same critical sections as entries change.
     pub(crate) flights: Flights<K, V>,
 }
 
-impl<K, V> Residents<K, V> {
+impl<K, V> Book<K, V> {
     pub(crate) fn new(capacity: u64, policy: Policy) -> Self {
         Self {
-            index: HashTable::new(),
-            slots: Slots::new(),
             order: Order::new(policy),
+            weights: Vec::new(),
             weight: 0,
             capacity,
+            departed: 0,
             sweep: 0,
             flights: Flights::new(),
         }
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    #[inline]
+    fn weight_of(&self, id: u32) -> u64 {
+        self.weights.get(id as usize).copied().unwrap_or(1)
+    }
+
+    #[inline]
+    fn set_weight(&mut self, id: u32, weight: u64) {
+        if weight != 1 || !self.weights.is_empty() {
+            self.set_other_weight(id, weight);
+        }
+    }
+
+    fn set_other_weight(&mut self, id: u32, weight: u64) {
+        let index = id as usize;
+        if index >= self.weights.len() {
+            self.weights.resize(index + 1, 1);
+        }
+        self.weights[index] = weight;
+    }
+
+    /// Whether so much has left, by weight, that it should be dropped at once. Asked once per much.
+    #[inline]
+    pub(crate) fn is_laden(&mut self) -> bool {
+        // While each weighs 1, the table counts for itself.
+        if self.weights.is_empty() || self.departed <= self.capacity / LADEN_SHARE {
+            return false;
+        }
+        self.departed = 0;
+        true
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let weights = self.weights.capacity().saturating_mul(size_of::<u64>());
+        weights.saturating_add(self.order.bytes()).saturating_add(self.flights.bytes())
+    }
+}
+
+/// The entries and the book, under the lock.
+pub(crate) struct Residents<'a, K, V> {
+    slots: Slots<'a, K, V>,
+    pub(crate) book: &'a mut Book<K, V>,
+}
+
+impl<'a, K, V> Residents<'a, K, V> {
+    #[inline]
+    pub(crate) fn new((slots, book): (Slots<'a, K, V>, &'a mut Book<K, V>)) -> Self {
+        Self { slots, book }
     }
 
     #[inline]
@@ -48,155 +102,142 @@ impl<K, V> Residents<K, V> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let same = |&index: &u32| {
-            let slot = self.slots.slot(index);
-            slot.hash == hash && slot.entry().is_some_and(|(resident, _)| key.equivalent(resident))
-        };
-        self.index.find(hash, same).copied()
+        self.slots.find(hash, key)
     }
 
+    /// The entry with a number that `find`, `victim` or `next_from` gave.
     #[inline]
-    pub(crate) fn slot(&self, index: u32) -> &Slot<K, V> {
-        self.slots.slot(index)
+    pub(crate) fn entry(&self, id: u32) -> (&K, &V) {
+        self.slots.entry(id)
     }
 
-    /// The entry at an index that `find`, `victim` or `next_swept` gave.
+    /// The first entry with this number or a higher one.
     #[inline]
-    pub(crate) fn entry(&self, index: u32) -> (&K, &V) {
-        self.slots.slot(index).entry().expect("an indexed slot has an entry")
+    pub(crate) fn next_from(&self, id: u32) -> Option<u32> {
+        self.slots.next_from(id)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &K, &V)> {
-        self.slots.iter().map(|(index, _, key, value)| (index, key, value))
-    }
-
-    /// What is below this may be an index.
-    pub(crate) fn slot_count(&self) -> u32 {
-        self.slots.count()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.slots.occupied()
-    }
-
-    pub(crate) fn weight(&self) -> u64 {
-        self.weight
+    pub(crate) fn is_read_here(&self, id: u32) -> bool {
+        self.slots.is_read_here(id)
     }
 
     /// Whether an entry of this weight could be kept at all. Nothing can, where the capacity is zero.
+    #[inline]
     pub(crate) fn admits(&self, weight: u64) -> bool {
-        weight <= self.capacity && self.capacity > 0
+        weight <= self.book.capacity && self.book.capacity > 0
     }
 
     /// The caller evicts what is then too much.
     pub(crate) fn set_capacity(&mut self, capacity: u64) {
-        self.capacity = capacity;
+        self.book.capacity = capacity;
     }
 
     pub(crate) fn is_over_capacity(&self) -> bool {
-        self.weight > self.capacity || (self.capacity == 0 && self.len() > 0)
+        self.book.weight > self.book.capacity || (self.book.capacity == 0 && self.slots.len() > 0)
     }
 
     /// Whether an entry of this weight has room now, where `replaced` would leave for it.
+    #[inline]
     pub(crate) fn has_room(&self, weight: u64, replaced: Option<u32>) -> bool {
-        let freed = replaced.map_or(0, |index| self.slot(index).weight);
-        let fits = weight <= self.capacity.saturating_sub(self.weight - freed);
-        fits && (replaced.is_some() || !self.slots.is_full())
+        let freed = replaced.map_or(0, |id| self.book.weight_of(id));
+        let fits = weight <= self.book.capacity.saturating_sub(self.book.weight - freed);
+        fits && (replaced.is_some() || !self.slots.is_exhausted())
     }
 
     #[inline]
-    pub(crate) fn used_shared(&self, index: u32) {
-        self.order.used_shared(self.slots.slot(index));
+    pub(crate) fn used(&mut self, id: u32) {
+        self.book.order.used(&self.slots, id);
     }
 
-    pub(crate) fn used(&mut self, index: u32) {
-        self.order.used(&mut self.slots, index);
-    }
-
+    #[inline]
     pub(crate) fn victim(&mut self) -> Option<u32> {
-        self.order.victim(&mut self.slots)
+        self.book.order.victim(&self.slots)
     }
 
-    /// The next slot in turn, where it holds an entry.
+    /// Who must leave before an entry with this hash can come, room in the capacity or not: where the hash is so bad
+    /// that all places it may have are taken.
+    #[inline]
+    pub(crate) fn obstacle(&mut self, hash: u64) -> Option<u32> {
+        if self.slots.vacancy(hash).is_some() { None } else { self.slots.rival(hash) }
+    }
+
+    /// The next entry in turn.
+    #[inline]
     pub(crate) fn next_swept(&mut self) -> Option<u32> {
-        if self.sweep >= self.slots.count() {
-            self.sweep = 0;
-        }
-        let index = self.sweep;
-        if index < self.slots.count() {
-            self.sweep = index + 1;
-            return self.slots.slot(index).entry().map(|_| index);
-        }
-        None
+        let next = self.slots.next_from(self.book.sweep).or_else(|| self.slots.next_from(0))?;
+        self.book.sweep = next + 1;
+        Some(next)
     }
 
-    /// There must be room, and the key must not be resident.
-    pub(crate) fn add(&mut self, hash: u64, key: K, value: V, weight: u64) {
+    /// There must be room, and the key must not be resident. `dead` gets an entry to be dropped outside the lock.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, hash: u64, pair: (K, V), weight: u64, dead: &mut Option<(K, V)>) {
         debug_assert!(self.has_room(weight, None), "room is made before an entry is added");
-        let index = self.slots.add(hash, weight, key, value);
-        self.order.added(&mut self.slots, index);
-        let slots = &self.slots;
-        self.index.insert_unique(hash, index, |&index| slots.slot(index).hash);
-        self.weight = self.weight.saturating_add(weight);
+        let vacancy = self.slots.vacancy(hash).expect("nanotier: a place is made before an entry is added");
+        let id = self.slots.insert(vacancy, pair, dead);
+        self.book.order.added(id);
+        self.book.set_weight(id, weight);
+        self.book.weight = self.book.weight.saturating_add(weight);
     }
 
     /// Puts a new entry for the same key in the old one's place. There must be room.
-    pub(crate) fn replace(&mut self, index: u32, key: K, value: V, weight: u64) -> (K, V) {
-        debug_assert!(self.has_room(weight, Some(index)), "room is made before an entry is replaced");
-        let slot = self.slots.slot_mut(index);
-        let old_weight = slot.weight;
-        let old = slot.replace(weight, key, value);
-        self.weight = (self.weight - old_weight).saturating_add(weight);
-        self.used(index);
-        old
+    pub(crate) fn replace(
+        &mut self,
+        id: u32,
+        pair: (K, V),
+        weight: u64,
+        dead: &mut Option<(K, V)>,
+    ) -> Departed<K, V> {
+        debug_assert!(self.has_room(weight, Some(id)), "room is made before an entry is replaced");
+        let old_weight = self.book.weight_of(id);
+        let (new, departed) = self.slots.replace(id, pair, dead);
+        self.book.order.replaced(id, new);
+        self.book.set_weight(new, weight);
+        self.book.weight = (self.book.weight - old_weight).saturating_add(weight);
+        self.book.departed = self.book.departed.saturating_add(old_weight);
+        self.used(new);
+        departed
     }
 
-    pub(crate) fn remove(&mut self, index: u32) -> (K, V) {
-        let slot = self.slots.slot(index);
-        let (hash, weight) = (slot.hash, slot.weight);
-        let found = self.index.find_entry(hash, |&other| other == index);
-        found.expect("every occupied slot is indexed").remove();
-        self.order.removed(&mut self.slots, index);
-        self.weight -= weight;
-        self.slots.take(index)
+    #[inline]
+    pub(crate) fn remove(&mut self, id: u32) -> Departed<K, V> {
+        self.book.order.removed(id);
+        let weight = self.book.weight_of(id);
+        self.book.weight -= weight;
+        self.book.departed = self.book.departed.saturating_add(weight);
+        self.slots.unlink(id)
     }
 
-    /// Removes all at once, with the memory they took.
-    pub(crate) fn remove_all(&mut self, policy: Policy) -> impl Iterator<Item = (K, V)> + use<K, V> {
-        self.index = HashTable::new();
-        self.order = Order::new(policy);
-        self.weight = 0;
-        self.sweep = 0;
-        std::mem::replace(&mut self.slots, Slots::new()).into_entries()
+    /// Removes an entry, to be dropped when nobody reads it any more.
+    #[inline]
+    pub(crate) fn discard(&mut self, id: u32) {
+        self.book.order.removed(id);
+        let weight = self.book.weight_of(id);
+        self.book.weight -= weight;
+        self.book.departed = self.book.departed.saturating_add(weight);
+        self.slots.discard(id);
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.slots.bytes().saturating_add(self.index.allocation_size()).saturating_add(self.flights.bytes())
+    /// Leaves what was removed to be dropped when nobody reads it any more.
+    #[inline]
+    pub(crate) fn retire(&mut self, departed: Departed<K, V>) {
+        self.slots.retire(departed);
     }
 
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn validate(&self, rehash: impl Fn(&K) -> u64)
-    where
-        K: Eq,
-    {
+    pub(crate) fn validate(&self) {
         let mut weight = 0_u64;
-        for (index, slot, key, _) in self.slots.iter() {
-            weight += slot.weight;
-            assert_eq!(slot.hash, rehash(key), "E1: a slot remembers its key's hash");
-            let same = |&other: &u32| other != index && self.entry(other).0 == key;
-            assert!(self.index.find(slot.hash, same).is_none(), "E1: a key is resident once");
-            let own = self.index.iter_hash(slot.hash).filter(|&&other| other == index).count();
-            assert_eq!(own, 1, "E1: an occupied slot is indexed once");
+        let mut next = 0;
+        while let Some(id) = self.slots.next_from(next) {
+            assert!(id < self.slots.bound(), "numbers are below their bound");
+            weight += self.book.weight_of(id);
+            next = id + 1;
         }
-        assert_eq!(self.index.len(), self.slots.occupied(), "E1: nothing else is indexed");
-        let vacant = self.slots.count_vacant();
-        assert_eq!(
-            vacant + self.slots.occupied(),
-            self.slots.count() as usize,
-            "every slot is accounted for"
-        );
-        assert_eq!(self.weight, weight, "E2: the weight is the sum of the slots'");
-        assert!(self.weight <= self.capacity, "E2: {} of weight in {}", self.weight, self.capacity);
-        self.order.validate(&self.slots);
+        assert_eq!(self.book.weight, weight, "E2: the weight is the sum of the entries'");
+        assert!(weight <= self.book.capacity, "E2: {weight} of weight in {}", self.book.capacity);
+        self.book.order.validate(&self.slots);
     }
 }
+
+/// When this part of the capacity has left, by weight, it is dropped without waiting for its places to be needed.
+const LADEN_SHARE: u64 = 8;

@@ -1,4 +1,4 @@
-//! A shard: residents behind a lock, and the two ways to hold it.
+//! A shard: a table, its book, and what has left and is to be told.
 //!
 //! User code that runs under the lock (Eq, Clone, `is_dead`, closures) runs between changes, never inside one, and
 //! what leaves is dropped or announced after the lock is released, also when that code panics.
@@ -7,18 +7,20 @@ use crate::held::{EngineId, Held};
 use crate::leaving::{Leaving, Outbox};
 use crate::lifecycle::{Cause, Lifecycle};
 use crate::options::Policy;
-use crate::residents::Residents;
+use crate::reclaim::Grace;
+use crate::residents::{Book, Residents};
 use crate::stats::Counters;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::table::{Departed, HasTable, Holding, Locked, Seat, Table};
 
 /// Aligned, so that neighbours share no cache line, nor a pair of them.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Shard<K, V> {
-    residents: RwLock<Residents<K, V>>,
+    pub(crate) table: Table<K, V, Book<K, V>>,
     outbox: Outbox<K, V>,
     pub(crate) counters: Counters,
-    /// `residents`' length and weight as of the last change: written under the exclusive lock, read without one.
+    /// The entries' number and weight as of the last change: written under the lock, read without one.
     len: AtomicUsize,
     weight: AtomicU64,
 }
@@ -37,9 +39,12 @@ pub enum Inserted {
 }
 
 impl<K, V> Shard<K, V> {
-    pub(crate) fn new(capacity: u64, policy: Policy, stats: bool) -> Self {
+    pub(crate) fn new(seat: Seat<K, V>, capacity: u64, policy: Policy, stats: bool, weighs: bool) -> Self {
+        let entries = usize::try_from(capacity).unwrap_or(usize::MAX);
+        let expected = if weighs { entries.min(EXPECTED_OF_UNKNOWN) } else { entries };
+        let retained = (entries / RETAINED_SHARE).clamp(RETAINED_MIN, RETAINED_MAX);
         Self {
-            residents: RwLock::new(Residents::new(capacity, policy)),
+            table: Table::new(seat, expected, retained, Book::new(capacity, policy)),
             outbox: Outbox::new(),
             counters: Counters::new(stats),
             len: AtomicUsize::new(0),
@@ -55,46 +60,53 @@ impl<K, V> Shard<K, V> {
         self.weight.load(Ordering::Relaxed)
     }
 
-    #[inline]
-    pub(crate) fn reading(&self, engine: EngineId) -> Reading<'_, K, V> {
-        let held = Held::shared(engine);
-        // Recursive: a read nested in another must not queue behind a writer that waits for the outer one.
-        Reading { residents: self.residents.read_recursive(), _held: held }
-    }
-
-    /// A shared lock, after `touch` had the exclusive one.
-    pub(crate) fn reading_after(
+    /// The entry that `find` chooses under the lock, to be looked at without it.
+    pub(crate) fn hold(
         &self,
         engine: EngineId,
-        touch: impl FnOnce(&mut Residents<K, V>),
-    ) -> Reading<'_, K, V> {
-        let held = Held::exclusive(engine);
-        let mut residents = self.residents.write();
-        touch(&mut residents);
-        held.downgrade();
-        Reading { residents: RwLockWriteGuard::downgrade(residents), _held: held }
+        find: impl FnOnce(&mut Residents<'_, K, V>) -> Option<u32>,
+    ) -> Option<Holding<'_, K, V>> {
+        let _held = Held::exclusive(engine);
+        let mut locked = self.table.lock();
+        let id = find(&mut Residents::new(locked.parts()))?;
+        Some(locked.hold(id))
     }
 
+    #[inline(always)]
     pub(crate) fn writing<'a, L: Lifecycle<K, V>>(
         &'a self,
         engine: EngineId,
         lifecycle: &'a L,
     ) -> Writing<'a, K, V, L> {
         let held = Held::exclusive(engine);
-        let departures = Departures { shard: self, lifecycle, leaving: Leaving::new(), arriving: None };
-        Writing { residents: self.residents.write(), _held: held, departures }
+        // In place: it is large, and moving it would cost as much as an insert's other work.
+        Writing {
+            locked: self.table.lock(),
+            _held: held,
+            departures: Departures {
+                shard: self,
+                lifecycle,
+                leaving: Leaving::new(),
+                dead: None,
+                grace: None,
+                is_laden: false,
+            },
+        }
     }
 }
 
-/// The shared lock. The mark goes after the lock.
-pub(crate) struct Reading<'a, K, V> {
-    pub(crate) residents: RwLockReadGuard<'a, Residents<K, V>>,
-    _held: Held,
+impl<K, V> HasTable<K, V> for Shard<K, V> {
+    type Extra = Book<K, V>;
+
+    #[inline]
+    fn table(&self) -> &Table<K, V, Book<K, V>> {
+        &self.table
+    }
 }
 
-/// The exclusive lock. Dropped in the order of the fields: first the lock, then the mark, then what left.
+/// The lock. Dropped in the order of the fields: first the lock, then the mark, then what left.
 pub(crate) struct Writing<'a, K, V, L: Lifecycle<K, V>> {
-    pub(crate) residents: RwLockWriteGuard<'a, Residents<K, V>>,
+    locked: Locked<'a, K, V, Book<K, V>>,
     _held: Held,
     departures: Departures<'a, K, V, L>,
 }
@@ -104,68 +116,147 @@ struct Departures<'a, K, V, L: Lifecycle<K, V>> {
     shard: &'a Shard<K, V>,
     lifecycle: &'a L,
     leaving: Leaving<K, V>,
-    /// A pair on its way in: here, so that it is dropped outside the lock if a hook panics or it is refused.
-    arriving: Option<(K, V)>,
+    /// An entry that left long ago: its place is used again.
+    dead: Option<(K, V)>,
+    /// Somebody should see to it that this ends.
+    grace: Option<Grace>,
+    /// So much has left that it should be dropped now.
+    is_laden: bool,
 }
 
-impl<K, V, L: Lifecycle<K, V>> Writing<'_, K, V, L> {
+impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
+    #[inline]
+    pub(crate) fn residents(&mut self) -> Residents<'_, K, V> {
+        Residents::new(self.locked.parts())
+    }
+
+    /// The entry with a number that `find`, `victim` or `next_from` gave.
+    #[inline]
+    pub(crate) fn entry(&self, id: u32) -> (&K, &V) {
+        self.locked.entry(id)
+    }
+
     /// Whether the entry is dead: runs a hook.
-    pub(crate) fn is_dead(&self, index: u32) -> bool {
-        let (key, value) = self.residents.entry(index);
+    #[inline]
+    pub(crate) fn is_dead(&self, id: u32) -> bool {
+        if !L::EXPIRES {
+            return false;
+        }
+        let (key, value) = self.locked.entry(id);
         self.departures.lifecycle.is_dead(key, value)
     }
 
     /// `cause`, unless the entry is dead: runs a hook.
-    pub(crate) fn cause(&self, index: u32, cause: Cause) -> Cause {
-        if self.is_dead(index) { Cause::Expired } else { cause }
+    #[inline]
+    pub(crate) fn cause(&self, id: u32, cause: Cause) -> Cause {
+        if self.is_dead(id) { Cause::Expired } else { cause }
     }
 
     /// Removes an entry; runs no user code.
-    pub(crate) fn retire(&mut self, index: u32, cause: Cause) {
-        let (key, value) = self.residents.remove(index);
-        self.leave(key, value, cause);
-    }
-
-    /// Removes an entry for a caller who wants it.
-    pub(crate) fn hand_out(&mut self, index: u32) -> (K, V) {
-        self.departures.shard.counters.left(Cause::Explicit);
-        self.residents.remove(index)
-    }
-
-    pub(crate) fn retire_all(&mut self, policy: Policy) {
-        for (key, value) in self.residents.remove_all(policy) {
-            self.leave(key, value, Cause::Explicit);
+    #[inline(always)]
+    pub(crate) fn retire(&mut self, id: u32, cause: Cause) {
+        self.departures.shard.counters.left(cause);
+        if L::LISTENS {
+            let departed = self.residents().remove(id);
+            self.departures.leaving.push(departed, cause);
+        } else {
+            self.residents().discard(id);
         }
     }
 
-    /// Admits a value if its weight allows; `found` is where `find` saw its key.
-    pub(crate) fn put(&mut self, hash: u64, found: Option<u32>, key: K, value: V, weight: u64) -> Inserted {
-        self.departures.arriving = Some((key, value));
-        let cause = found.map(|index| self.cause(index, Cause::Replaced));
-        if !self.residents.admits(weight) {
-            if let (Some(index), Some(cause)) = (found, cause) {
-                self.retire(index, cause);
+    /// Removes an entry for a caller who wants it: [`Table::reclaim`] gives it, outside the lock.
+    pub(crate) fn hand_out(&mut self, id: u32) -> Departed<K, V> {
+        assert!(
+            !self.residents().is_read_here(id),
+            "nanotier: a value was to be taken out by a thread that is reading it: it would wait for itself"
+        );
+        self.departures.shard.counters.left(Cause::Explicit);
+        self.residents().remove(id)
+    }
+
+    pub(crate) fn retire_all(&mut self) {
+        let mut next = 0;
+        while let Some(id) = self.residents().next_from(next) {
+            self.retire(id, Cause::Explicit);
+            next = id + 1;
+        }
+    }
+
+    /// What left is to be dropped as soon as the lock is released, and not when its place is needed.
+    pub(crate) fn hurry(&mut self) {
+        self.departures.is_laden = true;
+    }
+
+    /// Admits a value if its weight allows; `found` is where `find` saw its key. The pair is the caller's, outside the
+    /// lock, so that it is dropped there if a hook panics or it is refused.
+    #[inline(always)]
+    pub(crate) fn put(
+        &mut self,
+        hash: u64,
+        found: Option<u32>,
+        pair: &mut Option<(K, V)>,
+        weight: u64,
+    ) -> Inserted {
+        if found.is_some() || !self.residents().admits(weight) {
+            return self.put_over(hash, found, pair, weight);
+        }
+        if L::EXPIRES {
+            self.sweep(None);
+        }
+        self.add(hash, pair, weight);
+        Inserted::Done
+    }
+
+    #[inline(always)]
+    fn add(&mut self, hash: u64, pair: &mut Option<(K, V)>, weight: u64) {
+        self.make_room(hash, weight);
+        let pair = pair.take().expect("nanotier: a pair that is put is there");
+        let (slots, book) = self.locked.parts();
+        Residents::new((slots, book)).add(hash, pair, weight, &mut self.departures.dead);
+        self.departures.shard.counters.count(|counters| &counters.inserts);
+    }
+
+    /// A pair whose key has a value already, or that weighs too much.
+    #[inline(never)]
+    fn put_over(
+        &mut self,
+        hash: u64,
+        found: Option<u32>,
+        pair: &mut Option<(K, V)>,
+        weight: u64,
+    ) -> Inserted {
+        let cause = found.map(|id| self.cause(id, Cause::Replaced));
+        if !self.residents().admits(weight) {
+            if let (Some(id), Some(cause)) = (found, cause) {
+                self.retire(id, cause);
             }
             self.departures.shard.counters.count(|counters| &counters.rejections);
             return Inserted::Rejected;
         }
-        self.sweep(found);
+        if L::EXPIRES {
+            self.sweep(found);
+        }
         match (found, cause) {
-            (Some(index), Some(cause)) if self.residents.has_room(weight, found) => {
-                let (key, value) = self.arrived();
-                let (old_key, old_value) = self.residents.replace(index, key, value, weight);
-                self.leave(old_key, old_value, cause);
+            (Some(id), Some(cause)) if self.residents().has_room(weight, found) => {
+                let pair = pair.take().expect("nanotier: a pair that is put is there");
+                let (slots, book) = self.locked.parts();
+                let dead = &mut self.departures.dead;
+                let departed = Residents::new((slots, book)).replace(id, pair, weight, dead);
+                self.departures.shard.counters.left(cause);
+                if L::LISTENS {
+                    self.departures.leaving.push(departed, cause);
+                } else {
+                    self.residents().retire(departed);
+                }
+                self.departures.shard.counters.count(|counters| &counters.inserts);
             }
             _ => {
-                if let (Some(index), Some(cause)) = (found, cause) {
-                    self.retire(index, cause);
+                if let (Some(id), Some(cause)) = (found, cause) {
+                    self.retire(id, cause);
                 }
-                self.make_room(weight);
-                let (key, value) = self.arrived();
-                self.residents.add(hash, key, value, weight);
+                self.add(hash, pair, weight);
             }
         }
-        self.departures.shard.counters.count(|counters| &counters.inserts);
         match cause {
             Some(Cause::Replaced) => Inserted::Replaced,
             _ => Inserted::Done,
@@ -174,44 +265,43 @@ impl<K, V, L: Lifecycle<K, V>> Writing<'_, K, V, L> {
 
     /// Changes the capacity; the dead leave first, then as many as the policy must give up.
     pub(crate) fn set_capacity(&mut self, capacity: u64) {
-        self.residents.set_capacity(capacity);
-        if !self.residents.is_over_capacity() {
+        self.residents().set_capacity(capacity);
+        if !self.residents().is_over_capacity() {
             return;
         }
+        self.hurry();
         // A panicking hook must not leave the shard over its bound, so what follows ends even then.
         let bounded = Bounded(self);
-        for index in 0..bounded.0.residents.slot_count() {
-            if bounded.0.residents.slot(index).entry().is_some() && bounded.0.is_dead(index) {
-                bounded.0.retire(index, Cause::Expired);
+        let mut next = 0;
+        while let Some(id) = bounded.0.residents().next_from(next) {
+            if bounded.0.is_dead(id) {
+                bounded.0.retire(id, Cause::Expired);
             }
+            next = id + 1;
         }
     }
 
     /// Lets the dead among the next few entries go. `spared` is about to be replaced, which is another cause.
     fn sweep(&mut self, spared: Option<u32>) {
         for _ in 0..SWEPT_PER_INSERT {
-            let Some(index) = self.residents.next_swept() else { continue };
-            if Some(index) != spared && self.is_dead(index) {
-                self.retire(index, Cause::Expired);
+            let Some(id) = self.residents().next_swept() else { return };
+            if Some(id) != spared && self.is_dead(id) {
+                self.retire(id, Cause::Expired);
             }
         }
     }
 
-    fn make_room(&mut self, weight: u64) {
-        while !self.residents.has_room(weight, None) {
-            let Some(victim) = self.residents.victim() else { return };
+    #[inline(always)]
+    fn make_room(&mut self, hash: u64, weight: u64) {
+        while !self.residents().has_room(weight, None) {
+            let Some(victim) = self.residents().victim() else { break };
             let cause = self.cause(victim, Cause::Capacity);
             self.retire(victim, cause);
         }
-    }
-
-    fn arrived(&mut self) -> (K, V) {
-        self.departures.arriving.take().expect("a pair that is put has arrived")
-    }
-
-    fn leave(&mut self, key: K, value: V, cause: Cause) {
-        self.departures.shard.counters.left(cause);
-        self.departures.leaving.push(key, value, cause);
+        while let Some(rival) = self.residents().obstacle(hash) {
+            let cause = self.cause(rival, Cause::Capacity);
+            self.retire(rival, cause);
+        }
     }
 }
 
@@ -220,8 +310,8 @@ struct Bounded<'w, 'a, K, V, L: Lifecycle<K, V>>(&'w mut Writing<'a, K, V, L>);
 
 impl<K, V, L: Lifecycle<K, V>> Drop for Bounded<'_, '_, K, V, L> {
     fn drop(&mut self) {
-        while self.0.residents.is_over_capacity() {
-            let Some(victim) = self.0.residents.victim() else { return };
+        while self.0.residents().is_over_capacity() {
+            let Some(victim) = self.0.residents().victim() else { return };
             self.0.retire(victim, Cause::Capacity);
         }
     }
@@ -229,23 +319,69 @@ impl<K, V, L: Lifecycle<K, V>> Drop for Bounded<'_, '_, K, V, L> {
 
 /// Still under the lock: what readers see without it, and the order of departures, are those of the changes.
 impl<K, V, L: Lifecycle<K, V>> Drop for Writing<'_, K, V, L> {
+    #[inline(always)]
     fn drop(&mut self) {
-        let Departures { shard, leaving, .. } = &mut self.departures;
-        shard.len.store(self.residents.len(), Ordering::Relaxed);
-        shard.weight.store(self.residents.weight(), Ordering::Relaxed);
+        let Departures { shard, leaving, grace, is_laden, .. } = &mut self.departures;
+        shard.len.store(self.locked.len(), Ordering::Relaxed);
+        shard.weight.store(self.locked.extra().weight(), Ordering::Relaxed);
         if L::LISTENS {
             shard.outbox.enqueue(leaving);
         }
+        if L::WEIGHS && self.locked.parts().1.is_laden() {
+            *is_laden = true;
+        }
+        *grace = self.locked.overdue();
     }
 }
 
 impl<K, V, L: Lifecycle<K, V>> Drop for Departures<'_, K, V, L> {
+    #[inline(always)]
     fn drop(&mut self) {
+        if let Some(grace) = self.grace.take() {
+            grace.hasten();
+        }
         if L::LISTENS {
-            self.shard.outbox.deliver(self.lifecycle);
+            let _heard = Heard { shard: self.shard, hurry: self.is_laden };
+            self.shard.outbox.deliver(&self.shard.table, self.lifecycle);
+        } else if self.is_laden {
+            self.shard.table.flush();
+        }
+    }
+}
+
+/// Leaves what was announced to be dropped, also if a listener has panicked.
+struct Heard<'a, K, V> {
+    shard: &'a Shard<K, V>,
+    hurry: bool,
+}
+
+impl<K, V> Drop for Heard<'_, K, V> {
+    fn drop(&mut self) {
+        let heard = self.shard.outbox.take_heard();
+        if !heard.is_empty() {
+            let mut locked = self.shard.table.lock();
+            let mut residents = Residents::new(locked.parts());
+            heard.into_iter().for_each(|departed| residents.retire(departed));
+            let grace = locked.overdue();
+            drop(locked);
+            if let Some(grace) = grace {
+                grace.hasten();
+            }
+        }
+        if self.hurry {
+            self.shard.table.flush();
         }
     }
 }
 
 /// How many entries an insert looks at for dead ones.
 const SWEPT_PER_INSERT: usize = 8;
+
+/// How many entries may have left before a barrier is made for them: a share of the capacity, within bounds. A barrier
+/// costs some microseconds, and so many share it; three times as many may take up memory.
+const RETAINED_SHARE: usize = 16;
+const RETAINED_MIN: usize = 16;
+const RETAINED_MAX: usize = 512;
+
+/// For how many entries an index is made where their weights, and so their number, are not known.
+const EXPECTED_OF_UNKNOWN: usize = 64;

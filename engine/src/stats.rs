@@ -1,6 +1,8 @@
-//! Counters: one set per shard, so that counting threads do not meet, and free when not asked for.
+//! Counters, free when not asked for: of look-ups one set per thread, of all else one per shard, so that counting
+//! threads do not meet.
 
 use crate::lifecycle::Cause;
+use crate::reclaim::stripe;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What happened since the engine was built: [`Engine::stats`](crate::Engine::stats). Each number is exact once
@@ -38,13 +40,75 @@ impl Stats {
     }
 }
 
+/// Look-ups, counted on a line that the thread has for itself: by a load, an addition and a store.
+#[derive(Debug)]
+pub(crate) struct Lookups {
+    /// The last is for all threads that have none of their own. `None`: not asked for.
+    stripes: Option<Box<[Stripe]>>,
+}
+
+/// Two lines, since processors fetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl Lookups {
+    pub(crate) fn new(on: bool) -> Self {
+        Self { stripes: on.then(|| (0..STRIPES).map(|_| Stripe::default()).collect()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn hit(&self) {
+        if let Some(stripes) = &self.stripes {
+            count(stripes, |stripe| &stripe.hits);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn miss(&self) {
+        if let Some(stripes) = &self.stripes {
+            count(stripes, |stripe| &stripe.misses);
+        }
+    }
+
+    pub(crate) fn add_to(&self, sum: &mut Stats) {
+        for stripe in self.stripes.iter().flatten() {
+            sum.hits = sum.hits.saturating_add(stripe.hits.load(Ordering::Relaxed));
+            sum.misses = sum.misses.saturating_add(stripe.misses.load(Ordering::Relaxed));
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.stripes.as_deref().map_or(0, size_of_val)
+    }
+}
+
+#[inline(always)]
+fn count(stripes: &[Stripe], which: impl FnOnce(&Stripe) -> &AtomicU64) {
+    let common = stripes.len() - 1;
+    match stripe() {
+        Some(own) if own < common => {
+            let counter = which(&stripes[own]);
+            // No other thread writes to it while this one lives, and the one that had the number before has ended.
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        }
+        _ => {
+            which(&stripes[common]).fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many threads can have a line of their own, and one more.
+const STRIPES: usize = 65;
+
 /// One shard's counters. Written by whoever works in the shard, read by `stats`. Relaxed throughout: nothing is
 /// published by them.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     on: bool,
-    pub(crate) hits: AtomicU64,
-    pub(crate) misses: AtomicU64,
     pub(crate) loads: AtomicU64,
     pub(crate) inserts: AtomicU64,
     pub(crate) rejections: AtomicU64,
@@ -66,6 +130,7 @@ impl Counters {
         }
     }
 
+    #[inline]
     pub(crate) fn left(&self, cause: Cause) {
         self.count(|counters| match cause {
             Cause::Expired => &counters.expirations,
@@ -77,8 +142,6 @@ impl Counters {
 
     pub(crate) fn add_to(&self, sum: &mut Stats) {
         let add = |to: &mut u64, from: &AtomicU64| *to = to.saturating_add(from.load(Ordering::Relaxed));
-        add(&mut sum.hits, &self.hits);
-        add(&mut sum.misses, &self.misses);
         add(&mut sum.loads, &self.loads);
         add(&mut sum.inserts, &self.inserts);
         add(&mut sum.rejections, &self.rejections);

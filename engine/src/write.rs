@@ -46,14 +46,15 @@ where
     /// assert_eq!(Engine::new(0).insert("a", 1), Inserted::Rejected);
     /// ```
     pub fn insert(&self, key: K, value: V) -> Inserted {
-        let weight = self.lifecycle.weight(&key, &value);
+        let weight = self.weigh(&key, &value);
         let hash = self.hash(&key);
+        // Declared before the lock, to be dropped after it.
+        let mut pair = Some((key, value));
+        let key = &pair.as_ref().expect("it was put here right above").0;
         let mut shard = self.writing(hash);
-        let found = shard.residents.find(hash, &key);
-        shard.residents.flights.void(hash, &key);
-        let inserted = shard.put(hash, found, key, value, weight);
-        drop(shard);
-        inserted
+        let found = shard.residents().find(hash, key);
+        shard.residents().book.flights.void(hash, key);
+        shard.put(hash, found, &mut pair, weight)
     }
 
     /// As [`insert`](Self::insert), if `admit` says yes to what is there; else `None`, and nothing has changed.
@@ -76,17 +77,18 @@ where
     /// assert_eq!(engine.get("k"), Some((5, 'a')));
     /// ```
     pub fn insert_if(&self, key: K, value: V, admit: impl FnOnce(Option<&V>) -> bool) -> Option<Inserted> {
-        let weight = self.lifecycle.weight(&key, &value);
+        let weight = self.weigh(&key, &value);
         let hash = self.hash(&key);
+        // Declared before the lock, to be dropped after it.
+        let mut pair = Some((key, value));
+        let key = &pair.as_ref().expect("it was put here right above").0;
         let mut shard = self.writing(hash);
-        let found = shard.residents.find(hash, &key);
-        if !admit(found.map(|index| shard.residents.entry(index).1)) {
+        let found = shard.residents().find(hash, key);
+        if !admit(found.map(|id| shard.entry(id).1)) {
             return None;
         }
-        shard.residents.flights.void(hash, &key);
-        let inserted = shard.put(hash, found, key, value, weight);
-        drop(shard);
-        Some(inserted)
+        shard.residents().book.flights.void(hash, key);
+        Some(shard.put(hash, found, &mut pair, weight))
     }
 
     /// Decides what becomes of `key` by what it has, and says what it has then. Nothing happens to the key in
@@ -113,35 +115,40 @@ where
     {
         let hash = self.hash(&key);
         // Declared before the lock, to be dropped after it, even if a hook panics.
+        let mut key = Some(key);
         let mut fresh = None;
+        let mut pair;
         let answer;
+        let named = key.as_ref().expect("it was put here right above");
         let mut shard = self.writing(hash);
-        let found = shard.residents.find(hash, &key);
-        let live = found.filter(|&index| !shard.is_dead(index));
-        let wish = f(live.map(|index| shard.residents.entry(index).1));
+        let found = shard.residents().find(hash, named);
+        let live = found.filter(|&id| !shard.is_dead(id));
+        let wish = f(live.map(|id| shard.entry(id).1));
         match wish {
             Compute::Keep => {
-                answer = live.map(|index| shard.residents.entry(index).1.clone());
-                if let Some(index) = live {
-                    shard.residents.used(index);
+                answer = live.map(|id| shard.entry(id).1.clone());
+                if let Some(id) = live {
+                    shard.residents().used(id);
                 }
             }
             Compute::Put(value) => {
                 let value_ref = fresh.insert(value);
-                let weight = self.lifecycle.weight(&key, value_ref);
+                let weight = self.weigh(named, value_ref);
                 answer = Some(value_ref.clone());
-                shard.residents.flights.void(hash, &key);
-                let value = fresh.take().expect("the value was put here right above");
-                let inserted = shard.put(hash, found, key, value, weight);
+                shard.residents().book.flights.void(hash, named);
+                pair = key.take().zip(fresh.take());
+                let inserted = shard.put(hash, found, &mut pair, weight);
                 drop(shard);
+                // By name: a value on its way out leaks if another's drop panics then.
+                drop(pair);
                 return answer.filter(|_| inserted != Inserted::Rejected);
             }
             Compute::Remove => {
                 answer = None;
-                shard.residents.flights.void(hash, &key);
-                if let Some(index) = found {
+                shard.residents().book.flights.void(hash, named);
+                if let Some(id) = found {
                     let cause = if live.is_some() { Cause::Explicit } else { Cause::Expired };
-                    shard.retire(index, cause);
+                    shard.retire(id, cause);
                 }
             }
         }
@@ -163,11 +170,11 @@ where
     {
         let hash = self.hash(key);
         let mut shard = self.writing(hash);
-        let found = shard.residents.find(hash, key);
-        let cause = found.map(|index| (index, shard.cause(index, Cause::Explicit)));
-        shard.residents.flights.void(hash, key);
-        if let Some((index, cause)) = cause {
-            shard.retire(index, cause);
+        let found = shard.residents().find(hash, key);
+        let cause = found.map(|id| (id, shard.cause(id, Cause::Explicit)));
+        shard.residents().book.flights.void(hash, key);
+        if let Some((id, cause)) = cause {
+            shard.retire(id, cause);
         }
         drop(shard);
         matches!(cause, Some((_, Cause::Explicit)))
@@ -175,9 +182,12 @@ where
 
     /// As [`remove`](Self::remove), and returns the live value it had. No listener is told of it.
     ///
+    /// The value is the caller's alone then: this waits, outside the lock, for reads of this very value to end (with
+    /// none, it costs a barrier of 2 to 3 µs). Nobody else waits meanwhile, and who looks finds nothing.
+    ///
     /// # Panics
     ///
-    /// When called inside a closure that runs under a lock of this engine.
+    /// When called inside a closure that runs under a lock of this engine, or in one that is reading this value.
     pub fn take<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -187,11 +197,12 @@ where
 
     /// Takes the live value of `key` if `f` says yes to it. Nothing happens to the key between the question and
     /// the removal. `f` runs under the exclusive lock of the key's shard; it is not asked about a dead value,
-    /// which leaves in any case. A load under way is voided only if a live value was taken.
+    /// which leaves in any case. A load under way is voided only if a live value was taken. Waits for reads as
+    /// [`take`](Self::take) does.
     ///
     /// # Panics
     ///
-    /// When called inside a closure that runs under a lock of this engine.
+    /// When called inside a closure that runs under a lock of this engine, or in one that is reading this value.
     pub fn remove_if<Q>(&self, key: &Q, f: impl FnOnce(&V) -> bool) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -205,20 +216,21 @@ where
     {
         let hash = self.hash(key);
         let mut shard = self.writing(hash);
-        let found = shard.residents.find(hash, key);
-        let live = found.filter(|&index| !shard.is_dead(index));
-        let wanted = live.filter(|&index| f(shard.residents.entry(index).1));
+        let found = shard.residents().find(hash, key);
+        let live = found.filter(|&id| !shard.is_dead(id));
+        let wanted = live.filter(|&id| f(shard.entry(id).1));
         if always_void || wanted.is_some() {
-            shard.residents.flights.void(hash, key);
+            shard.residents().book.flights.void(hash, key);
         }
         let mut taken = None;
-        if let Some(index) = wanted {
-            taken = Some(shard.hand_out(index));
-        } else if let (Some(index), None) = (found, live) {
-            shard.retire(index, Cause::Expired);
+        if let Some(id) = wanted {
+            taken = Some(shard.hand_out(id));
+        } else if let (Some(id), None) = (found, live) {
+            shard.retire(id, Cause::Expired);
         }
         drop(shard);
-        let (resident, value) = taken?;
+        // As soon as nobody reads it.
+        let (resident, value) = self.shard(hash).table.reclaim(taken?);
         // By name: a value on its way out leaks if a key's drop panics then.
         drop(resident);
         Some(value)
@@ -234,25 +246,25 @@ where
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
         for shard in &self.shards {
             let mut shard = shard.writing(self.id(), &self.lifecycle);
-            shard.residents.flights.void_all();
-            for index in 0..shard.residents.slot_count() {
-                if shard.residents.slot(index).entry().is_none() {
+            shard.residents().book.flights.void_all();
+            let mut next = 0;
+            while let Some(id) = shard.residents().next_from(next) {
+                next = id + 1;
+                if shard.is_dead(id) {
+                    shard.retire(id, Cause::Expired);
                     continue;
                 }
-                if shard.is_dead(index) {
-                    shard.retire(index, Cause::Expired);
-                    continue;
-                }
-                let (key, value) = shard.residents.entry(index);
+                let (key, value) = shard.entry(id);
                 if !keep(key, value) {
-                    shard.retire(index, Cause::Explicit);
+                    shard.retire(id, Cause::Explicit);
                 }
             }
+            shard.hurry();
         }
     }
 
-    /// Removes everything, and gives the tables' memory back. Loads under way will not be admitted. Shard after
-    /// shard: an insert that runs at the same time may or may not survive.
+    /// Removes everything, and gives the entries' memory back. Loads under way will not be admitted. Shard after
+    /// shard: an insert that runs at the same time may or may not survive. What is being read is dropped later.
     ///
     /// # Panics
     ///
@@ -260,8 +272,14 @@ where
     pub fn clear(&self) {
         for shard in &self.shards {
             let mut shard = shard.writing(self.id(), &self.lifecycle);
-            shard.residents.flights.void_all();
-            shard.retire_all(self.policy);
+            shard.residents().book.flights.void_all();
+            shard.retire_all();
+            shard.hurry();
         }
+    }
+
+    #[inline]
+    pub(crate) fn weigh(&self, key: &K, value: &V) -> u64 {
+        if L::WEIGHS { self.lifecycle.weight(key, value) } else { 1 }
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 struct Log(Mutex<Vec<(u32, u64, Cause)>>);
 
 impl Lifecycle<u32, u64> for Log {
-    fn on_leave(&self, key: u32, value: u64, cause: Cause) {
+    fn on_leave(&self, &key: &u32, &value: &u64, cause: Cause) {
         self.0.lock().push((key, value, cause));
         assert_ne!(value, u64::MAX, "the listener panics, as planned");
     }
@@ -55,7 +55,7 @@ struct Held {
 }
 
 impl Lifecycle<u32, u64> for Held {
-    fn on_leave(&self, _: u32, value: u64, _: Cause) {
+    fn on_leave(&self, _: &u32, &value: &u64, _: Cause) {
         if value == 0 {
             self.delivering.wait();
             while !self.later_left.load(Ordering::SeqCst) {

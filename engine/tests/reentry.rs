@@ -1,6 +1,6 @@
 //! User code that calls back: what may, works; what would wait for itself, panics with a sentence.
 
-use nanotier_engine::{Cause, Compute, Engine, Lifecycle, Options, Plain, Policy};
+use nanotier_engine::{Cause, Compute, Engine, Inserted, Lifecycle, Options, Plain, Policy};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -64,21 +64,77 @@ fn a_nested_read_does_not_queue_behind_a_waiting_writer() {
 }
 
 #[test]
-fn deeply_nested_reads_work_and_a_write_in_them_is_refused() {
-    fn nest(engine: &Numbers, depth: u32) -> u32 {
-        engine.read(&1, |_| if depth == 0 { 0 } else { nest(engine, depth - 1) + 1 }).unwrap()
-    }
-    fn write_within(engine: &Numbers, depth: u32) {
-        engine.read(&1, |_| {
-            if depth == 0 { ignore(engine.insert(3, 3)) } else { write_within(engine, depth - 1) }
-        });
+fn deeply_nested_reads_work_and_a_write_in_them_too() {
+    fn nest(engine: &Numbers, depth: u32, innermost: &dyn Fn()) -> u32 {
+        let deeper = |_: &u32| {
+            if depth > 0 {
+                return nest(engine, depth - 1, innermost) + 1;
+            }
+            innermost();
+            0
+        };
+        engine.read(&1, deeper).unwrap()
     }
     for engine in both_policies() {
-        assert_eq!(nest(&engine, 50), 50);
-        for depth in 0..40 {
-            assert!(refused(|| write_within(&engine, depth)));
+        for depth in [0, 1, 6, 7, 8, 9, 50] {
+            let write = || {
+                assert_eq!(
+                    engine.insert(3, depth),
+                    if depth == 0 { Inserted::Done } else { Inserted::Replaced }
+                );
+            };
+            assert_eq!(nest(&engine, depth, &write), depth);
+            assert_eq!(engine.get(&3), Some(depth));
         }
-        engine.insert(3, 30);
+    }
+}
+
+#[test]
+fn a_read_may_do_anything_even_to_what_it_reads() {
+    let writes: [fn(&Numbers); 9] = [
+        |engine| ignore(engine.insert(1, 7)),
+        |engine| ignore(engine.insert_if(1, 7, |_| true)),
+        |engine| ignore(engine.compute(1, |_| Compute::Remove)),
+        |engine| ignore(engine.remove(&1)),
+        |engine| ignore(engine.take(&3)),
+        |engine| engine.retain(|_, _| false),
+        |engine| engine.clear(),
+        |engine| engine.set_capacity(0),
+        |engine| {
+            engine.remove(&1);
+            ignore(engine.get_or_insert_with(&1, || 7));
+            engine.flush();
+        },
+    ];
+    for write in writes {
+        for engine in both_policies() {
+            let seen = engine.read(&1, |value| {
+                write(&engine);
+                // Reused, were it free.
+                (100..200).for_each(|key| ignore(engine.insert(key, key)));
+                *value
+            });
+            assert_eq!(seen, Some(10));
+        }
+        for engine in both_policies() {
+            engine.for_each(|_, _| write(&engine));
+            engine.for_each(|key, value| assert!(*value == key * 10 || *value == 7));
+        }
+    }
+}
+
+#[test]
+fn to_take_what_one_is_reading_is_refused_with_a_sentence_and_not_a_hang() {
+    for engine in both_policies() {
+        assert!(refused(|| ignore(engine.read(&1, |_| engine.take(&1)))));
+        assert!(refused(|| ignore(engine.read(&1, |_| engine.read(&2, |_| engine.remove_if(&1, |_| true))))));
+        assert!(refused(|| engine.for_each(|key, _| ignore(engine.take(key)))));
+        assert_eq!(
+            (engine.get(&1), engine.get(&2), engine.len()),
+            (Some(10), Some(20), 2),
+            "nothing is lost"
+        );
+        assert_eq!(engine.take(&1), Some(10));
     }
 }
 
@@ -100,8 +156,6 @@ fn a_write_from_under_a_lock_is_refused_with_a_sentence_and_not_a_hang() {
     ];
     for engine in both_policies() {
         for write in writes {
-            assert!(refused(|| ignore(engine.read(&1, |_| write(&engine)))));
-            assert!(refused(|| engine.for_each(|_, _| write(&engine))));
             assert!(refused(|| ignore(engine.insert_if(1, 0, |_| {
                 write(&engine);
                 true
@@ -124,16 +178,21 @@ fn a_write_from_under_a_lock_is_refused_with_a_sentence_and_not_a_hang() {
 }
 
 #[test]
-fn a_read_from_under_an_exclusive_lock_is_refused_whichever_its_shard() {
+fn a_read_from_under_a_lock_is_answered_whichever_its_shard() {
     for engine in both_policies() {
         for key in 0..50 {
-            assert!(refused(|| ignore(engine.compute(1, |_| {
-                engine.get(&key);
+            let expected = engine.peek(&key);
+            engine.compute(1, |_| {
+                assert_eq!(engine.get(&key), expected);
+                assert_eq!(engine.read(&key, |value| *value), expected);
+                engine.for_each(|key, value| assert_eq!(*value, key * 10));
                 Compute::Keep
-            }))));
-            assert!(refused(|| engine.retain(|_, _| engine.contains(&key))));
+            });
+            engine.retain(|_, _| {
+                assert_eq!(engine.contains(&key), expected.is_some());
+                true
+            });
         }
-        // Sizes take no lock.
         engine.retain(|_, _| engine.len() == 2 && engine.weight() == 2 && !format!("{engine:?}").is_empty());
         assert_eq!(engine.len(), 2);
     }
@@ -142,10 +201,13 @@ fn a_read_from_under_an_exclusive_lock_is_refused_whichever_its_shard() {
 #[test]
 fn another_engine_may_be_written_to_and_the_first_is_still_remembered() {
     let [left, right] = both_policies();
-    left.read(&1, |_| {
+    left.compute(1, |_| {
         right.insert(9, 9);
-        right.read(&9, |_| assert!(refused(|| ignore(left.insert(9, 9)))));
-        right.compute(9, |_| Compute::Put(left.get(&2).unwrap()));
+        right.compute(9, |_| {
+            assert!(refused(|| ignore(left.insert(9, 9))));
+            Compute::Put(left.get(&2).unwrap())
+        });
+        Compute::Keep
     });
     assert_eq!(right.get(&9), Some(20));
 }
@@ -154,7 +216,7 @@ fn another_engine_may_be_written_to_and_the_first_is_still_remembered() {
 struct Echo(OnceLock<Weak<Engine<u32, u32, Echo>>>);
 
 impl Lifecycle<u32, u32> for Echo {
-    fn on_leave(&self, key: u32, value: u32, cause: Cause) {
+    fn on_leave(&self, &key: &u32, &value: &u32, cause: Cause) {
         let Some(engine) = self.0.get().and_then(Weak::upgrade) else { return };
         if cause == Cause::Capacity && value > 0 {
             engine.get(&key);

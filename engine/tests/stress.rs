@@ -65,7 +65,7 @@ impl Lifecycle<u64, Canary> for Checking {
         value.stamp % 11 == 0
     }
 
-    fn on_leave(&self, key: u64, value: Canary, _: Cause) {
+    fn on_leave(&self, &key: &u64, value: &Canary, _: Cause) {
         value.assert_sound(key);
     }
 }

@@ -1,91 +1,72 @@
-//! CLOCK, told as a queue: first in, first out, but who was used since goes round once more.
+//! CLOCK: a hand goes round the entries' places; who was used since it last came by is spared once.
 //!
-//! The hand of the textbook is the queue's end; moving an entry to the front is the hand passing it.
+//! Places are used again in the order in which they were vacated, so the round is nearly the order of arrival: first
+//! in, first out, with another round for what was used.
 
-use super::list::List;
-use crate::slots::Slots;
+use crate::table::Slots;
 
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
-    list: List,
+    hand: u32,
 }
 
 impl Clock {
-    pub(super) fn added<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
-        self.list.push_newest(slots, index);
-    }
-
-    pub(super) fn removed<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
-        self.list.unlink(slots, index);
-    }
-
-    pub(super) fn victim<K, V>(&mut self, slots: &mut Slots<K, V>) -> Option<u32> {
-        for _ in 0..ROUNDS_MAX {
-            let oldest = self.list.oldest()?;
-            if !slots.slot_mut(oldest).forget_visit() {
-                return Some(oldest);
+    #[inline]
+    pub(super) fn victim<K, V>(&mut self, slots: &Slots<'_, K, V>) -> Option<u32> {
+        let mut passed = 0;
+        loop {
+            let (next, was_used) = slots.pass(self.hand)?;
+            self.hand = next + 1;
+            passed += 1;
+            if !was_used || passed > ROUNDS_MAX {
+                return Some(next);
             }
-            self.list.unlink(slots, oldest);
-            self.list.push_newest(slots, oldest);
         }
-        self.list.oldest()
-    }
-
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn list(&self) -> &List {
-        &self.list
     }
 }
 
 /// How many used entries one eviction lets pass. When all were used, no order among them is worth a long walk.
 const ROUNDS_MAX: usize = 128;
 
-#[cfg(test)]
+#[cfg(all(test, not(nanotier_loom)))]
 mod tests {
     use super::*;
+    use crate::table::{Sharded, Table};
+
+    /// Keys 0 to `count - 1`; what evicting all of them says, after `prepare`.
+    fn left(count: u32, prepare: impl FnOnce(&Slots<'_, u32, ()>), most: usize) -> Vec<u32> {
+        let tables = Sharded::new(1, |_, seat| Table::new(seat, count as usize, 8, ()));
+        let mut locked = tables.shard(0).lock();
+        let (mut slots, ()) = locked.parts();
+        for key in 0..count {
+            let hash = u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let vacancy = slots.vacancy(hash).expect("room for all");
+            assert_eq!(slots.insert(vacancy, (key, ()), &mut None), key);
+        }
+        prepare(&slots);
+        let (mut clock, mut left) = (Clock::default(), Vec::new());
+        while left.len() < most {
+            let Some(victim) = clock.victim(&slots) else { break };
+            left.push(*slots.entry(victim).0);
+            let departed = slots.unlink(victim);
+            slots.retire(departed);
+        }
+        left
+    }
 
     #[test]
     fn a_used_entry_goes_round_once_more() {
-        let (mut slots, mut clock) = (Slots::new(), Clock::default());
-        for key in 0..3_u32 {
-            let index = slots.add(0, 1, key, ());
-            clock.added(&mut slots, index);
-        }
-        slots.slot(0).visit();
-        let mut left = Vec::new();
-        while let Some(victim) = clock.victim(&mut slots) {
-            clock.removed(&mut slots, victim);
-            left.push(slots.take(victim).0);
-        }
-        assert_eq!(left, [1, 2, 0]);
+        assert_eq!(left(3, |slots| slots.mark_used(0), 9), [1, 2, 0]);
     }
 
     #[test]
     fn a_use_is_spent_by_one_more_round() {
-        let (mut slots, mut clock) = (Slots::new(), Clock::default());
-        for key in 0..3_u32 {
-            let index = slots.add(0, 1, key, ());
-            clock.added(&mut slots, index);
-            if key == 1 {
-                slots.slot(0).visit();
-                let victim = clock.victim(&mut slots);
-                assert_eq!(victim, Some(1));
-                clock.removed(&mut slots, 1);
-            }
-        }
-        assert_eq!(clock.victim(&mut slots), Some(0));
+        assert_eq!(left(3, |slots| (0..3).for_each(|id| slots.mark_used(id)), 9), [0, 1, 2]);
     }
 
     #[test]
     fn one_eviction_lets_a_bounded_number_pass() {
-        let (mut slots, mut clock) = (Slots::new(), Clock::default());
-        for key in 0..1000_u32 {
-            let index = slots.add(0, 1, key, ());
-            clock.added(&mut slots, index);
-            slots.slot(index).visit();
-        }
-        let passed = u32::try_from(ROUNDS_MAX).unwrap();
-        assert_eq!(clock.victim(&mut slots), Some(passed));
-        clock.list().validate(&slots);
+        let all_used = |slots: &Slots<'_, u32, ()>| (0..1000).for_each(|id| slots.mark_used(id));
+        assert_eq!(left(1000, all_used, 1), [u32::try_from(ROUNDS_MAX).unwrap()]);
     }
 }

@@ -1,16 +1,22 @@
-//! A doubly linked list whose links live in the slots.
-
-use crate::slots::{NONE, Slots};
+//! A doubly linked list of entries, by their numbers.
 
 #[derive(Debug)]
 pub(crate) struct List {
+    /// By number; those of numbers that are not in the list mean nothing.
+    links: Vec<Link>,
     newest: u32,
     oldest: u32,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    newer: u32,
+    older: u32,
+}
+
 impl Default for List {
     fn default() -> Self {
-        Self { newest: NONE, oldest: NONE }
+        Self { links: Vec::new(), newest: NONE, oldest: NONE }
     }
 }
 
@@ -19,42 +25,58 @@ impl List {
         (self.oldest != NONE).then_some(self.oldest)
     }
 
-    pub(super) fn push_newest<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
-        let slot = slots.slot_mut(index);
-        slot.newer = NONE;
-        slot.older = self.newest;
-        match self.newest {
-            NONE => self.oldest = index,
-            newest => slots.slot_mut(newest).newer = index,
-        }
-        self.newest = index;
+    pub(super) fn is_newest(&self, id: u32) -> bool {
+        self.newest == id
     }
 
-    pub(super) fn unlink<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
-        let slot = slots.slot(index);
-        let (newer, older) = (slot.newer, slot.older);
+    pub(super) fn push_newest(&mut self, id: u32) {
+        let link = Link { newer: NONE, older: self.newest };
+        match self.links.get_mut(id as usize) {
+            Some(place) => *place = link,
+            None => {
+                self.links.resize(id as usize, Link { newer: NONE, older: NONE });
+                self.links.push(link);
+            }
+        }
+        match self.newest {
+            NONE => self.oldest = id,
+            newest => self.links[newest as usize].newer = id,
+        }
+        self.newest = id;
+    }
+
+    pub(super) fn unlink(&mut self, id: u32) {
+        let Link { newer, older } = self.links[id as usize];
         match newer {
             NONE => self.newest = older,
-            newer => slots.slot_mut(newer).older = older,
+            newer => self.links[newer as usize].older = older,
         }
         match older {
             NONE => self.oldest = newer,
-            older => slots.slot_mut(older).newer = newer,
+            older => self.links[older as usize].newer = newer,
         }
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.links.capacity() * size_of::<Link>()
+    }
+
+    /// The list has all of these, once each, and nothing else.
     #[cfg(any(test, fuzzing))]
-    pub(super) fn validate<K, V>(&self, slots: &Slots<K, V>) {
-        let (mut count, mut newer, mut next) = (0, NONE, self.newest);
+    pub(super) fn validate(&self, is_entry: impl Fn(u32) -> bool, count: usize) {
+        let (mut seen, mut newer, mut next) = (0, NONE, self.newest);
         while next != NONE {
-            let slot = slots.slot(next);
-            assert!(slot.entry().is_some(), "a linked slot has an entry");
-            assert_eq!(slot.newer, newer, "links agree in both directions");
-            (newer, next) = (next, slot.older);
-            count += 1;
-            assert!(count <= slots.occupied(), "the list has no cycle");
+            assert!(is_entry(next), "E3: what is in the list is an entry");
+            let link = self.links[next as usize];
+            assert_eq!(link.newer, newer, "links agree in both directions");
+            (newer, next) = (next, link.older);
+            seen += 1;
+            assert!(seen <= count, "the list has no cycle");
         }
         assert_eq!(self.oldest, newer, "the walk ends at the oldest");
-        assert_eq!(count, slots.occupied(), "every entry is linked");
+        assert_eq!(seen, count, "E3: every entry is in the list");
     }
 }
+
+/// No entry: numbers are smaller.
+const NONE: u32 = u32::MAX;

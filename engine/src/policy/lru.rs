@@ -1,7 +1,8 @@
 //! Exact LRU: a use moves the entry to the front, and the last one leaves.
 
 use super::list::List;
-use crate::slots::Slots;
+#[cfg(any(test, fuzzing))]
+use crate::table::Slots;
 
 #[derive(Debug, Default)]
 pub(crate) struct Lru {
@@ -9,25 +10,32 @@ pub(crate) struct Lru {
 }
 
 impl Lru {
-    pub(super) fn used<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
-        self.list.unlink(slots, index);
-        self.list.push_newest(slots, index);
+    #[inline]
+    pub(super) fn used(&mut self, id: u32) {
+        if !self.list.is_newest(id) {
+            self.list.unlink(id);
+            self.list.push_newest(id);
+        }
     }
 
-    pub(super) fn added<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
-        self.list.push_newest(slots, index);
+    pub(super) fn added(&mut self, id: u32) {
+        self.list.push_newest(id);
     }
 
-    pub(super) fn removed<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
-        self.list.unlink(slots, index);
+    pub(super) fn removed(&mut self, id: u32) {
+        self.list.unlink(id);
     }
 
     pub(super) fn victim(&self) -> Option<u32> {
         self.list.oldest()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.list.bytes()
+    }
+
     #[cfg(any(test, fuzzing))]
-    pub(super) fn list(&self) -> &List {
-        &self.list
+    pub(super) fn validate<K, V>(&self, slots: &Slots<'_, K, V>) {
+        self.list.validate(|id| slots.next_from(id) == Some(id), slots.len());
     }
 }

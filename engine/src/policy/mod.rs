@@ -1,12 +1,12 @@
-//! Who leaves when room is needed. Single owner, safe: all of it runs under the shard's exclusive lock, except the
-//! mark of a use under CLOCK, which readers set.
+//! Who leaves when room is needed. Single owner, safe: all of it runs under the shard's lock, but for the mark of a
+//! use, which readers set on the entry.
 
 mod clock;
 mod list;
 mod lru;
 
 use crate::options::Policy;
-use crate::slots::{Slot, Slots};
+use crate::table::Slots;
 use clock::Clock;
 use lru::Lru;
 
@@ -24,51 +24,63 @@ impl Order {
         }
     }
 
-    /// A use seen under the shared lock.
+    /// A use seen under the lock.
     #[inline]
-    pub(crate) fn used_shared<K, V>(&self, slot: &Slot<K, V>) {
+    pub(crate) fn used<K, V>(&mut self, slots: &Slots<'_, K, V>, id: u32) {
         match self {
-            Self::Clock(_) => slot.visit(),
-            // Only a read nested in another comes here under LRU: it cannot move anything.
-            Self::Lru(_) => {}
+            Self::Clock(_) => slots.mark_used(id),
+            Self::Lru(lru) => lru.used(id),
         }
     }
 
-    /// A use seen under the exclusive lock.
-    pub(crate) fn used<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
+    #[inline]
+    pub(crate) fn added(&mut self, id: u32) {
         match self {
-            Self::Clock(_) => slots.slot(index).visit(),
-            Self::Lru(lru) => lru.used(slots, index),
+            Self::Clock(_) => {}
+            Self::Lru(lru) => lru.added(id),
         }
     }
 
-    pub(crate) fn added<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
+    /// `new` has the place of `old` now.
+    pub(crate) fn replaced(&mut self, old: u32, new: u32) {
         match self {
-            Self::Clock(clock) => clock.added(slots, index),
-            Self::Lru(lru) => lru.added(slots, index),
+            Self::Clock(_) => {}
+            Self::Lru(lru) => {
+                lru.removed(old);
+                lru.added(new);
+            }
         }
     }
 
-    pub(crate) fn removed<K, V>(&mut self, slots: &mut Slots<K, V>, index: u32) {
+    #[inline]
+    pub(crate) fn removed(&mut self, id: u32) {
         match self {
-            Self::Clock(clock) => clock.removed(slots, index),
-            Self::Lru(lru) => lru.removed(slots, index),
+            Self::Clock(_) => {}
+            Self::Lru(lru) => lru.removed(id),
         }
     }
 
     /// Who should leave next; still in its place. `None` only when there is nobody.
-    pub(crate) fn victim<K, V>(&mut self, slots: &mut Slots<K, V>) -> Option<u32> {
+    #[inline]
+    pub(crate) fn victim<K, V>(&mut self, slots: &Slots<'_, K, V>) -> Option<u32> {
         match self {
             Self::Clock(clock) => clock.victim(slots),
             Self::Lru(lru) => lru.victim(),
         }
     }
 
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn validate<K, V>(&self, slots: &Slots<K, V>) {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Clock(clock) => clock.list().validate(slots),
-            Self::Lru(lru) => lru.list().validate(slots),
+            Self::Clock(_) => 0,
+            Self::Lru(lru) => lru.bytes(),
+        }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn validate<K, V>(&self, slots: &Slots<'_, K, V>) {
+        match self {
+            Self::Clock(_) => {}
+            Self::Lru(lru) => lru.validate(slots),
         }
     }
 }

@@ -149,7 +149,7 @@ impl<const LISTENS: bool> Lifecycle<Key, Value> for Fused<LISTENS> {
         value.dead
     }
 
-    fn on_leave(&self, _: Key, _: Value, _: Cause) {
+    fn on_leave(&self, _: &Key, _: &Value, _: Cause) {
         call(Hook::Listener);
     }
 }

@@ -33,7 +33,7 @@ impl Lifecycle<Key, Value> for Watched {
         value.dies_at <= self.now.load(Ordering::Relaxed)
     }
 
-    fn on_leave(&self, key: Key, value: Value, cause: Cause) {
+    fn on_leave(&self, &key: &Key, value: &Value, cause: Cause) {
         self.heard.lock().push((key, value.id, cause));
     }
 }

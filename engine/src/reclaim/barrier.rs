@@ -1,0 +1,149 @@
+//! Two barriers that meet: the light one, of which readers make one per look, and the heavy one, of which writers
+//! make one per many retired nodes. Of two threads of which one makes the light and the other the heavy barrier,
+//! each between a store and a load, at least one sees the other's store.
+
+use crate::sync::{Ordering, fence};
+
+/// The reader's side, between a store and a load. For anyone.
+#[inline(always)]
+pub(super) fn light() {
+    imp::light();
+}
+
+/// The same, for threads that were told by [`is_light`] that nothing more is needed.
+#[inline(always)]
+pub(super) fn lightest() {
+    imp::lightest();
+}
+
+/// Whether the light barrier may be [`lightest`]. What is true once stays true.
+pub(super) fn is_light() -> bool {
+    imp::is_light()
+}
+
+/// The writer's side.
+pub(super) fn heavy() {
+    // Also where the processors of the others are made to: this thread's own stores and loads.
+    fence(Ordering::SeqCst);
+    imp::heavy();
+}
+
+/// Asks the system for its barrier, once for the process. Whoever retires something calls this first.
+pub(crate) fn prepare() {
+    imp::prepare();
+}
+
+/// Fences on both sides: for systems without the barrier, and for the model checker, which knows fences only.
+#[cfg(all(not(nanotier_tsan), any(nanotier_loom, not(target_os = "linux"))))]
+mod imp {
+    use super::{Ordering, fence};
+
+    #[inline(always)]
+    pub(super) fn light() {
+        fence(Ordering::SeqCst);
+    }
+
+    #[inline(always)]
+    pub(super) fn lightest() {
+        light();
+    }
+
+    /// Only so that the model checker sees the short way, too.
+    pub(super) fn is_light() -> bool {
+        cfg!(nanotier_loom)
+    }
+
+    pub(super) fn heavy() {}
+
+    pub(super) fn prepare() {}
+}
+
+/// The thread sanitizer understands neither fences nor the system's barrier: changes of one shared word.
+#[cfg(nanotier_tsan)]
+mod imp {
+    use super::Ordering;
+    use std::sync::atomic::AtomicUsize;
+
+    static WORD: AtomicUsize = AtomicUsize::new(0);
+
+    pub(super) fn light() {
+        WORD.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn lightest() {
+        light();
+    }
+
+    pub(super) fn is_light() -> bool {
+        true
+    }
+
+    pub(super) fn heavy() {
+        WORD.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn prepare() {}
+}
+
+#[cfg(all(not(nanotier_tsan), not(nanotier_loom), target_os = "linux"))]
+mod imp {
+    use super::{Ordering, fence};
+    use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
+    use std::sync::Once;
+    use std::sync::atomic::{AtomicBool, compiler_fence};
+
+    /// Readers must make a real fence: until the system's barrier was found, and for ever where it is absent.
+    static FENCING: AtomicBool = AtomicBool::new(true);
+
+    #[inline(always)]
+    pub(super) fn lightest() {
+        // The processor's share is done by `heavy`.
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn is_light() -> bool {
+        !FENCING.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn light() {
+        // Relaxed: whoever reads an old `true` fences once more than needed; `false` is written after the
+        // registration, and no heavy barrier leaves the system's out from then on.
+        if FENCING.load(Ordering::Relaxed) {
+            fence(Ordering::SeqCst);
+        } else {
+            lightest();
+        }
+    }
+
+    pub(super) fn heavy() {
+        if FENCING.load(Ordering::Relaxed) {
+            return;
+        }
+        if membarrier(MembarrierCommand::PrivateExpedited).is_ok() {
+            return;
+        }
+        // A forked child may have to register anew.
+        if !(register() && membarrier(MembarrierCommand::PrivateExpedited).is_ok()) {
+            // To free without the barrier is never an option, and to return is to say that it was made.
+            eprintln!(
+                "nanotier: the system has withdrawn its memory barrier; aborting rather than freeing memory in use"
+            );
+            std::process::abort();
+        }
+    }
+
+    pub(super) fn prepare() {
+        static ASKED: Once = Once::new();
+        ASKED.call_once(|| {
+            if !cfg!(nanotier_fences) && register() {
+                FENCING.store(false, Ordering::SeqCst);
+            }
+        });
+    }
+
+    fn register() -> bool {
+        membarrier_query().contains_command(MembarrierCommand::PrivateExpedited)
+            && membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+    }
+}
