@@ -102,7 +102,8 @@ where
     /// Looks at the value of `key` in memory without cloning it. `None` if memory does not hold it fresh or
     /// stale.
     ///
-    /// `f` runs under the entry's protection: keep it short, and do not write to the same cache from it.
+    /// No lock, no allocation. `f` may take its time, and use the cache as it likes; only to `take` what it is looking
+    /// at would mean to wait for itself, and panics.
     #[inline]
     pub fn read<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
     where

@@ -91,6 +91,9 @@ pub(crate) struct Expiry {
 }
 
 impl<K, V: Send + Sync + 'static> Lifecycle<K, Resident<V>> for Expiry {
+    const LISTENS: bool = false;
+    const WEIGHS: bool = false;
+
     #[inline]
     fn is_dead(&self, _: &K, entry: &Resident<V>) -> bool {
         !entry.usable_until.is_never() && self.clock.now() >= entry.usable_until

@@ -94,7 +94,7 @@ where
         self.id().assert_not_held();
         self.capacity.store(capacity, Ordering::Relaxed);
         for (nth, shard) in self.shards.iter().enumerate() {
-            let mut shard = shard.writing(self.id(), &self.lifecycle);
+            let mut shard = shard.writing(self.id(), &self.lifecycle, 0);
             // Read again under the lock: of two callers, the one whose value stays comes to each shard after its
             // own store, so whoever is last there reads that value.
             shard.set_capacity(share(self.capacity(), self.shards.len(), nth));
@@ -200,7 +200,7 @@ where
 
     #[inline(always)]
     pub(crate) fn writing(&self, hash: u64) -> Writing<'_, K, V, L> {
-        self.shard(hash).writing(self.id(), &self.lifecycle)
+        self.shard(hash).writing(self.id(), &self.lifecycle, hash)
     }
 }
 

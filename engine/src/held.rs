@@ -4,6 +4,7 @@
 //! shard, only sometimes. So the rule is per engine, not per shard: what is refused is refused every time. Reads take
 //! no lock, and are never refused.
 
+use crate::sync::local_static;
 use std::cell::Cell;
 
 /// A lock held by this thread. Strictly nested: dropped in reverse order of creation, by the same thread.
@@ -91,9 +92,8 @@ impl Marks {
     }
 }
 
-thread_local! {
-    static HELD: Marks =
-        const { Marks { depth: Cell::new(0), marks: [const { Cell::new(0) }; DEPTH_MAX] } };
+local_static! {
+    static HELD: Marks = Marks { depth: Cell::new(0), marks: [const { Cell::new(0) }; DEPTH_MAX] };
 }
 
 const DEPTH_MAX: usize = 16;

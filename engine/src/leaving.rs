@@ -1,7 +1,7 @@
 //! What left and must still be announced: outside the lock, per key in the order it left.
 
 use crate::lifecycle::{Cause, Lifecycle};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, local_static};
 use crate::table::{Departed, Table};
 use std::any::Any;
 use std::cell::Cell;
@@ -126,9 +126,9 @@ fn is_listening() -> bool {
     LISTENING.with(Cell::get) > 0
 }
 
-thread_local! {
+local_static! {
     /// How many listeners, of any engine, are on this thread's stack.
-    static LISTENING: Cell<usize> = const { Cell::new(0) };
+    static LISTENING: Cell<usize> = Cell::new(0);
 }
 
 /// Departures in one shard that may await a slow listener before writers wait for it.

@@ -13,13 +13,23 @@
 //! [`Engine`] knows no bytes, no clock and no futures. What it should know of its entries (weight, expiry, a
 //! listener) it is told by a [`Lifecycle`].
 //!
-//! # Under a lock
+//! # What runs where
 //!
-//! Some user code runs under the lock of one shard: the closures of `read`, `for_each`, `insert_if`, `compute`,
-//! `retain` and `remove_if`, [`Lifecycle::is_dead`], `Eq` of keys, and `Clone` of values on a hit. Keep it short.
-//! Inside a shared lock (`get`, `read`, `peek`, `keys`, `for_each`) the same thread may read the same engine again.
-//! Any other re-entry would wait for itself, so it panics with a sentence that says so, every time and not only
-//! when the shards happen to coincide. Loaders and listeners, and drops of values, run outside all locks.
+//! Reads (`get`, `read`, `peek`, `contains`, `keys`, `for_each`) take no lock and write nothing that other threads
+//! read, but for the mark of a use, and that only where it is not yet set. Their closures may take their time and use
+//! the engine as they like; what they look at lives until they are done, whatever becomes of the entry. (Under
+//! [`Policy::Lru`] a hit moves the entry, under the lock of one shard; the closure runs after it.)
+//!
+//! Writes hold the lock of one shard. Some user code runs under it: the closures of `insert_if`, `compute`, `retain`,
+//! `remove_if` and `take_if`, and `Eq` of keys, [`Lifecycle::is_dead`] and `Clone` within writes. Keep it short. From
+//! there, reads are answered; a write to the same engine would wait for itself, so it panics with a sentence that says
+//! so, every time and not only when the shards happen to coincide. Loaders and listeners, and drops of keys and values,
+//! run outside all locks.
+//!
+//! # When values are dropped
+//!
+//! What leaves may still be read, so it is dropped later: when its place is needed again, by a write that comes some
+//! evictions after, or by [`Engine::flush`]. Only [`Engine::take`] waits, and gives the value itself.
 //!
 //! # Panics of user code
 //!
@@ -33,6 +43,9 @@ mod leaving;
 mod lifecycle;
 mod load;
 mod mirror;
+#[cfg(nanotier_loom)]
+#[doc(hidden)]
+pub mod models;
 mod options;
 mod policy;
 mod read;

@@ -48,7 +48,7 @@ pub trait Lifecycle<K, V>: Send + Sync + 'static {
     /// call the engine, but must not wait for a thread that writes to it.
     ///
     /// Not called for values handed to the caller ([`take`](crate::Engine::take),
-    /// [`remove_if`](crate::Engine::remove_if)), for values that were never admitted, nor when the engine itself
+    /// [`take_if`](crate::Engine::take_if)), for values that were never admitted, nor when the engine itself
     /// is dropped. When it panics, the remaining departures are still delivered; then the panic goes on in the
     /// thread that delivered.
     #[inline]

@@ -354,7 +354,7 @@ impl<T> Drop for Whole<T> {
 
 impl<T> Linked<T> {
     pub(crate) fn new(value: T) -> Self {
-        let unlinked = Unlinked::default();
+        let unlinked = Unlinked::new(Mutex::new(Vec::new()));
         let whole = Whole { value: Some(value), unlinked: Arc::clone(&unlinked) };
         Self { current: Shared::new(whole), unlinked }
     }

@@ -78,12 +78,12 @@ impl Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Policy {
-    /// First in, first out, with another round for what was used since. A hit takes a shared lock and writes only
-    /// if the entry was not marked yet.
+    /// First in, first out, with another round for what was used since. A hit takes no lock, and writes only if the
+    /// entry was not marked yet.
     #[default]
     Clock,
     /// The least recently used leaves: exact with one shard, exact per shard with more. A hit takes its shard's
-    /// exclusive lock. A read nested in the closure of another read of the same engine does not count as a use.
+    /// lock for a moment. A read from inside a closure that runs under a lock of this engine does not count as a use.
     Lru,
 }
 

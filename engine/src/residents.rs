@@ -16,17 +16,19 @@ use equivalent::Equivalent;
 use std::hash::Hash;
 
 /// What is written down about the entries, beside them.
+// In this order: what every write touches lies together.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Book<K, V> {
-    order: Order,
-    /// By number; empty while all that was ever here weighs 1.
-    weights: Vec<u64>,
     weight: u64,
     capacity: u64,
     /// What has left, in weight, since the table was last told to hurry.
     departed: u64,
     /// Where the search for dead entries goes on.
     sweep: u32,
+    order: Order,
+    /// By number; empty while all that was ever here weighs 1.
+    weights: Vec<u64>,
     /// Loads under way, here because they start and land in the same critical sections as entries change.
     pub(crate) flights: Flights<K, V>,
 }

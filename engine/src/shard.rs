@@ -14,15 +14,16 @@ use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::table::{Departed, HasTable, Holding, Locked, Seat, Table};
 
 /// Aligned, so that neighbours share no cache line, nor a pair of them.
+// In this order: what every write touches comes after the lock's byte, which comes last in the table.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct Shard<K, V> {
     pub(crate) table: Table<K, V, Book<K, V>>,
-    outbox: Outbox<K, V>,
-    pub(crate) counters: Counters,
     /// The entries' number and weight as of the last change: written under the lock, read without one.
     len: AtomicUsize,
     weight: AtomicU64,
+    pub(crate) counters: Counters,
+    outbox: Outbox<K, V>,
 }
 
 /// What became of a value that wanted in.
@@ -77,11 +78,12 @@ impl<K, V> Shard<K, V> {
         &'a self,
         engine: EngineId,
         lifecycle: &'a L,
+        hash: u64,
     ) -> Writing<'a, K, V, L> {
         let held = Held::exclusive(engine);
         // In place: it is large, and moving it would cost as much as an insert's other work.
         Writing {
-            locked: self.table.lock(),
+            locked: self.table.lock_for(hash),
             _held: held,
             departures: Departures {
                 shard: self,

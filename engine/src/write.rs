@@ -159,7 +159,7 @@ where
     }
 
     /// Removes `key`, and says whether it had a live value. A load of it that is under way will not be admitted:
-    /// once this returns, no value from before is seen again.
+    /// once this returns, no value from before is seen again. Who is reading the value keeps it, and nobody waits.
     ///
     /// # Panics
     ///
@@ -168,16 +168,41 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        self.remove_checked(key, true, |_| true)
+    }
+
+    /// Removes `key` if it has a live value and `f` says yes to it; says whether it did. Nothing happens to the key
+    /// between the question and the removal. `f` runs under the lock of the key's shard; it is not asked about a dead
+    /// value, which leaves in any case. A load under way is voided only if a live value was removed.
+    ///
+    /// # Panics
+    ///
+    /// When called inside a closure that runs under a lock of this engine.
+    pub fn remove_if<Q>(&self, key: &Q, f: impl FnOnce(&V) -> bool) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.remove_checked(key, false, f)
+    }
+
+    fn remove_checked<Q>(&self, key: &Q, always_void: bool, f: impl FnOnce(&V) -> bool) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         let hash = self.hash(key);
         let mut shard = self.writing(hash);
         let found = shard.residents().find(hash, key);
-        let cause = found.map(|id| (id, shard.cause(id, Cause::Explicit)));
-        shard.residents().book.flights.void(hash, key);
-        if let Some((id, cause)) = cause {
-            shard.retire(id, cause);
+        let live = found.filter(|&id| !shard.is_dead(id));
+        let wanted = live.filter(|&id| f(shard.entry(id).1));
+        if always_void || wanted.is_some() {
+            shard.residents().book.flights.void(hash, key);
         }
-        drop(shard);
-        matches!(cause, Some((_, Cause::Explicit)))
+        if let Some(id) = wanted {
+            shard.retire(id, Cause::Explicit);
+        } else if let (Some(id), None) = (found, live) {
+            shard.retire(id, Cause::Expired);
+        }
+        wanted.is_some()
     }
 
     /// As [`remove`](Self::remove), and returns the live value it had. No listener is told of it.
@@ -203,7 +228,7 @@ where
     /// # Panics
     ///
     /// When called inside a closure that runs under a lock of this engine, or in one that is reading this value.
-    pub fn remove_if<Q>(&self, key: &Q, f: impl FnOnce(&V) -> bool) -> Option<V>
+    pub fn take_if<Q>(&self, key: &Q, f: impl FnOnce(&V) -> bool) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -245,7 +270,7 @@ where
     /// When called inside a closure that runs under a lock of this engine.
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
         for shard in &self.shards {
-            let mut shard = shard.writing(self.id(), &self.lifecycle);
+            let mut shard = shard.writing(self.id(), &self.lifecycle, 0);
             shard.residents().book.flights.void_all();
             let mut next = 0;
             while let Some(id) = shard.residents().next_from(next) {
@@ -271,7 +296,7 @@ where
     /// When called inside a closure that runs under a lock of this engine.
     pub fn clear(&self) {
         for shard in &self.shards {
-            let mut shard = shard.writing(self.id(), &self.lifecycle);
+            let mut shard = shard.writing(self.id(), &self.lifecycle, 0);
             shard.residents().book.flights.void_all();
             shard.retire_all();
             shard.hurry();

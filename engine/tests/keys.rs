@@ -129,3 +129,15 @@ fn an_engine_is_shared_between_threads() {
     fn check<T: Send + Sync>() {}
     check::<Engine<String, Vec<u8>>>();
 }
+
+#[test]
+fn a_conditional_removal_asks_about_what_is_there() {
+    let engine: Engine<u32, u32> = Engine::new(10);
+    engine.insert(1, 10);
+    assert!(!engine.remove_if(&1, |value| *value > 10) && engine.contains(&1));
+    assert!(engine.remove_if(&1, |value| *value == 10) && !engine.contains(&1));
+    assert!(!engine.remove_if(&1, |_| unreachable!("there is nothing to ask about")));
+    engine.insert(1, 10);
+    assert_eq!(engine.take_if(&1, |value| *value > 10), None);
+    assert_eq!(engine.take_if(&1, |value| *value == 10), Some(10));
+}

@@ -157,7 +157,7 @@ fn what_changes_nothing_leaves_the_load_alone() {
     let loaded = Some(text("loaded"));
     assert_eq!(after_meddling(|engine| ignore(engine.insert_if(1, text("new"), |_| false))), loaded);
     assert_eq!(after_meddling(|engine| ignore(engine.compute(1, |_| Compute::Keep))), loaded);
-    assert_eq!(after_meddling(|engine| ignore(engine.remove_if(&1, |_| true))), loaded);
+    assert_eq!(after_meddling(|engine| ignore(engine.take_if(&1, |_| true))), loaded);
     assert_eq!(after_meddling(|engine| ignore(engine.remove(&2))), loaded);
     assert_eq!(after_meddling(|engine| engine.set_capacity(50)), loaded);
 }

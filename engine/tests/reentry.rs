@@ -127,7 +127,7 @@ fn a_read_may_do_anything_even_to_what_it_reads() {
 fn to_take_what_one_is_reading_is_refused_with_a_sentence_and_not_a_hang() {
     for engine in both_policies() {
         assert!(refused(|| ignore(engine.read(&1, |_| engine.take(&1)))));
-        assert!(refused(|| ignore(engine.read(&1, |_| engine.read(&2, |_| engine.remove_if(&1, |_| true))))));
+        assert!(refused(|| ignore(engine.read(&1, |_| engine.read(&2, |_| engine.take_if(&1, |_| true))))));
         assert!(refused(|| engine.for_each(|key, _| ignore(engine.take(key)))));
         assert_eq!(
             (engine.get(&1), engine.get(&2), engine.len()),
@@ -140,12 +140,13 @@ fn to_take_what_one_is_reading_is_refused_with_a_sentence_and_not_a_hang() {
 
 #[test]
 fn a_write_from_under_a_lock_is_refused_with_a_sentence_and_not_a_hang() {
-    let writes: [fn(&Numbers); 11] = [
+    let writes: [fn(&Numbers); 12] = [
         |engine| ignore(engine.insert(7, 7)),
         |engine| ignore(engine.insert_if(7, 7, |_| true)),
         |engine| ignore(engine.compute(7, |_| Compute::Keep)),
         |engine| ignore(engine.remove(&7)),
         |engine| ignore(engine.take(&7)),
+        |engine| ignore(engine.take_if(&7, |_| true)),
         |engine| ignore(engine.remove_if(&7, |_| true)),
         |engine| engine.retain(|_, _| true),
         |engine| engine.clear(),
@@ -168,7 +169,7 @@ fn a_write_from_under_a_lock_is_refused_with_a_sentence_and_not_a_hang() {
                 write(&engine);
                 false
             })));
-            assert!(refused(|| ignore(engine.remove_if(&1, |_| {
+            assert!(refused(|| ignore(engine.take_if(&1, |_| {
                 write(&engine);
                 true
             }))));

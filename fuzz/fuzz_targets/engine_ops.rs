@@ -158,7 +158,7 @@ impl Both {
                 self.last.remove(&key);
             }
             Op::RemoveIf(key, yes) => {
-                let removed = self.engine.remove_if(&key, |_| yes);
+                let removed = self.engine.take_if(&key, |_| yes);
                 self.agree(key, removed.as_ref());
                 assert!(yes || removed.is_none());
                 if removed.is_some() {

@@ -19,6 +19,8 @@ impl Clock {
             self.hand = next + 1;
             passed += 1;
             if !was_used || passed > ROUNDS_MAX {
+                // The next one will be wanted, too.
+                slots.prefetch_from(self.hand);
                 return Some(next);
             }
         }

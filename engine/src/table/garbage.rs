@@ -6,41 +6,42 @@
 
 use super::node::Node;
 use crate::reclaim::{Grace, Held};
+use std::collections::VecDeque;
 
 #[derive(Debug)]
+// In this order: what every write touches lies together at the end.
+#[repr(C)]
 pub(super) struct Garbage {
-    /// Without entries.
-    vacant: Vec<u32>,
-    retired: Vec<u32>,
-    closed: Vec<u32>,
-    /// Of the closed ones.
-    grace: Option<Grace>,
-    ready: Vec<u32>,
-    /// The first of the ready that is still there.
-    next: usize,
     /// As of the last look, for the ready ones.
     held: Held,
+    /// Of the closed ones.
+    grace: Option<Grace>,
+    /// Without entries.
+    vacant: Vec<u32>,
     /// How many retired ones are closed at once.
     limit: usize,
+    /// In the order in which they were retired: first the ready ones, then the closed, then the retired.
+    queue: VecDeque<u32>,
+    ready: usize,
+    closed: usize,
 }
 
 impl Garbage {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            vacant: Vec::new(),
-            retired: Vec::new(),
-            closed: Vec::new(),
-            grace: None,
-            ready: Vec::new(),
-            next: 0,
             held: Held::none(),
+            grace: None,
+            vacant: Vec::new(),
             limit,
+            queue: VecDeque::new(),
+            ready: 0,
+            closed: 0,
         }
     }
 
     #[inline]
     pub(super) fn retire(&mut self, id: u32) {
-        self.retired.push(id);
+        self.queue.push_back(id);
     }
 
     /// A node without an entry.
@@ -53,16 +54,22 @@ impl Garbage {
         self.vacant.pop()
     }
 
+    fn retired(&self) -> usize {
+        self.queue.len() - self.ready - self.closed
+    }
+
     /// A node whose entry nobody can be looking at, in the order in which they were retired.
     #[inline]
     pub(super) fn ready<K, V>(&mut self, node: impl Fn(u32) -> *mut Node<K, V>) -> Option<u32> {
         loop {
-            while let Some(&id) = self.ready.get(self.next) {
-                self.next += 1;
+            while self.ready > 0 {
+                self.ready -= 1;
+                let id = self.queue.pop_front()?;
                 if !self.held.holds(node(id)) {
                     return Some(id);
                 }
-                self.retired.push(id);
+                // It begins anew.
+                self.queue.push_back(id);
             }
             if !self.look() {
                 return None;
@@ -72,19 +79,12 @@ impl Garbage {
 
     /// Makes the closed ones ready if their grace is over.
     fn look(&mut self) -> bool {
-        if self.closed.is_empty() || !self.grace.as_ref().is_some_and(Grace::is_over) {
+        if self.closed == 0 || !self.grace.as_ref().is_some_and(Grace::is_over) {
             return false;
         }
         self.grace = None;
-        if self.next == self.ready.len() {
-            self.ready.clear();
-            std::mem::swap(&mut self.ready, &mut self.closed);
-        } else {
-            self.ready.drain(..self.next);
-            self.ready.append(&mut self.closed);
-        }
-        self.next = 0;
         // Those that were ready before are looked for again, which is as good.
+        self.ready += std::mem::take(&mut self.closed);
         self.held.look();
         true
     }
@@ -93,7 +93,7 @@ impl Garbage {
     /// before it is over: by then a barrier made for somebody else has often ended it.
     #[inline]
     pub(super) fn overdue(&mut self) -> Option<Grace> {
-        if self.retired.len() < self.limit {
+        if self.retired() < self.limit {
             return None;
         }
         self.overdue_slowly()
@@ -102,10 +102,10 @@ impl Garbage {
     #[cold]
     fn overdue_slowly(&mut self) -> Option<Grace> {
         // What is held comes back each time: it alone must not close a batch.
-        if self.retired.len() < self.limit + self.held.count() {
+        if self.retired() < self.limit + self.held.count() {
             return None;
         }
-        if self.closed.is_empty() || self.look() {
+        if self.closed == 0 || self.look() {
             self.close();
             return None;
         }
@@ -113,19 +113,17 @@ impl Garbage {
     }
 
     fn close(&mut self) {
-        std::mem::swap(&mut self.closed, &mut self.retired);
+        self.closed = self.queue.len() - self.ready;
+        // Later than some of them need, if some were closed before: it covers all.
         self.grace = Some(Grace::begin());
     }
 
     /// Closes all. Answers its grace; `None` if there is nothing to wait for or to drop.
     pub(super) fn close_all(&mut self) -> Option<Grace> {
-        self.closed.append(&mut self.retired);
-        if !self.closed.is_empty() {
-            // A later one than some have had: it covers all.
-            self.grace = Some(Grace::begin());
-        } else if self.next < self.ready.len() {
-            return Some(Grace::begin());
+        if self.is_empty() {
+            return None;
         }
+        self.close();
         self.grace.clone()
     }
 
@@ -136,24 +134,22 @@ impl Garbage {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.retired.is_empty() && self.closed.is_empty() && self.next == self.ready.len()
+        self.queue.is_empty()
     }
 
     /// Those that have an entry.
     #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
-        self.retired.len() + self.closed.len() + self.ready.len() - self.next
+        self.queue.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let numbers = [&self.vacant, &self.retired, &self.closed, &self.ready];
-        numbers.iter().map(|numbers| numbers.capacity() * size_of::<u32>()).sum::<usize>() + self.held.bytes()
+        (self.vacant.capacity() + self.queue.capacity()) * size_of::<u32>() + self.held.bytes()
     }
 
     #[cfg(any(test, fuzzing))]
     pub(super) fn all(&self) -> impl Iterator<Item = u32> {
-        let ready = self.ready[self.next..].iter();
-        self.retired.iter().chain(&self.closed).chain(ready).copied()
+        self.queue.iter().copied()
     }
 
     #[cfg(any(test, fuzzing))]

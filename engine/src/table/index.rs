@@ -92,6 +92,12 @@ impl<K, V> Index<K, V> {
             .take(PROBES.min(self.buckets.len()))
     }
 
+    /// Has the processor fetch the bucket that a hash means.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u32) {
+        prefetch(ptr::from_ref(self.bucket(self.home(hash))));
+    }
+
     /// The node with this key, protected by `glance`, if it is the first that comes into question; else null, which
     /// means nothing. Most look-ups end here.
     #[inline(always)]
@@ -392,6 +398,17 @@ impl<K, V> Bucket<K, V> {
 }
 
 const ONE_PASSED: u64 = 1 << 56;
+
+/// Has the processor fetch a line that will be needed soon, where it can be asked to.
+#[inline(always)]
+pub(super) fn prefetch<T>(line: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(nanotier_loom)))]
+    {
+        // SAFETY: a hint; it reads nothing, and any address will do.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
+    }
+    let _ = line;
+}
 
 /// The part of a hash that chooses the bucket. The shard is chosen by bits below it, the tag by the lowest. Three bits
 /// less than a half: a node writes its way down beside it.

@@ -51,6 +51,8 @@ pub(crate) struct Table<K, V, X> {
     state: Mutex<State<K, V, X>>,
 }
 
+// In this order: what every write touches lies together, and the lock's own byte comes after it.
+#[repr(C)]
 struct State<K, V, X> {
     owner: Owner<K, V>,
     extra: X,
@@ -100,8 +102,17 @@ impl<K, V, X> Table<K, V, X> {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn lock(&self) -> Locked<'_, K, V, X> {
         Locked { table: self, state: self.state.lock() }
+    }
+
+    /// As [`lock`](Self::lock), for a write to an entry with this hash: its bucket is on its way meanwhile.
+    #[inline(always)]
+    pub(crate) fn lock_for(&self, hash: u64) -> Locked<'_, K, V, X> {
+        // SAFETY: an index lives as long as the table, and was published whole.
+        unsafe { &*self.index().load(Ordering::Acquire) }.prefetch(index::upper(hash));
+        self.lock()
     }
 
     /// Shows an entry that has left.

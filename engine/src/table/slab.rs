@@ -9,6 +9,9 @@ pub(super) const CHUNK: usize = if cfg!(nanotier_loom) { 2 } else { 64 };
 /// One more than the highest number of a node: what three bytes hold.
 pub(super) const IDS_MAX: u32 = 1 << 24;
 
+/// How far ahead of the hand nodes are fetched.
+const AHEAD: usize = 8;
+
 pub(super) struct Slab<K, V> {
     chunks: Vec<Chunk<K, V>>,
     /// From here on, no node has been given out since its chunk was made.
@@ -55,6 +58,12 @@ impl<K, V> Slab<K, V> {
         let chunk = &self.chunks[id as usize / CHUNK];
         // SAFETY: the chunk has `CHUNK` nodes, and this is one of them.
         unsafe { chunk.nodes.as_ptr().add(id as usize % CHUNK) }
+    }
+
+    /// An address some lines after a node's: to be fetched, not looked at.
+    #[inline(always)]
+    pub(super) fn node_ahead(&self, id: u32) -> *const Node<K, V> {
+        self.node(id).wrapping_add(AHEAD).cast_const()
     }
 
     #[inline]

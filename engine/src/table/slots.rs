@@ -11,18 +11,20 @@ use std::fmt;
 use std::hash::Hash;
 
 /// A table's memory, reached under its lock only.
+// In this order: what every write touches lies together at the end.
+#[repr(C)]
 pub(super) struct Owner<K, V> {
-    slab: Slab<K, V>,
-    garbage: Garbage,
-    /// The current one: as published.
-    index: *mut Index<K, V>,
     /// Emptied, and kept since readers may still be in them. Each is at most half of the next.
     outgrown: Vec<*mut Index<K, V>>,
-    len: usize,
-    /// The index grows when there are as many.
-    grow_at: usize,
     /// How many entries there will be in the end, as far as anyone knows.
     expected: usize,
+    garbage: Garbage,
+    slab: Slab<K, V>,
+    /// The current one: as published.
+    index: *mut Index<K, V>,
+    /// The index grows when there are as many.
+    grow_at: usize,
+    len: usize,
 }
 
 /// An entry that has left the index and waits for what is to become of it. Dropping this by mistake leaves the entry
@@ -296,8 +298,19 @@ impl<'a, K, V> Slots<'a, K, V> {
         self.owner.slab.next_linked(id)
     }
 
-    /// The same, going round; and whether it was used, which is forgotten.
-    #[inline]
+    /// Has the processor fetch what it takes to unlink the entry that comes next, and to look at those after it.
+    #[inline(always)]
+    pub(crate) fn prefetch_from(&self, id: u32) {
+        let slab = &self.owner.slab;
+        if let Some(next) = slab.next_linked(id) {
+            index::prefetch(slab.node_ahead(next));
+            // SAFETY: nodes live as long as the slab.
+            self.owner.current().prefetch(unsafe { &*slab.node(next) }.hash());
+        }
+    }
+
+    /// The first entry with this number or a higher one, going round; and whether it was used, which is forgotten.
+    #[inline(always)]
     pub(crate) fn pass(&self, id: u32) -> Option<(u32, bool)> {
         let slab = &self.owner.slab;
         let next = slab.next_linked(id).or_else(|| slab.next_linked(0))?;

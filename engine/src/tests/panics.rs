@@ -198,7 +198,7 @@ fn script<const LISTENS: bool>() -> Vec<Step<LISTENS>> {
         |engine| ignore(engine.insert(key(6), dead())),
         |engine| ignore(engine.insert(key(7), value(1))),
         |engine| {
-            ignore(engine.remove_if(&key(7), |_| {
+            ignore(engine.take_if(&key(7), |_| {
                 call(Hook::Closure);
                 true
             }));

@@ -150,7 +150,7 @@ impl Subject {
             Op::ComputeRemove(key) => said(engine.compute(key, |_| Compute::Remove)),
             Op::Remove(key) => said(engine.remove(&key)),
             Op::Take(key) => said(engine.take(&key)),
-            Op::RemoveIf(key, yes) => said(engine.remove_if(&key, |_| yes)),
+            Op::RemoveIf(key, yes) => said(engine.take_if(&key, |_| yes)),
             Op::RetainEven => {
                 engine.retain(|key, _| key % 2 == 0);
                 said(())
