@@ -13,28 +13,51 @@ use crate::{Moment, Timestamp, os, ticker};
 /// | [`ticking`](Clock::ticking) | one relaxed load | 1 ms plus what the scheduler adds | one for the process |
 /// | [`coarse`](Clock::coarse) | one call into the vDSO, about 11 cycles | the kernel's tick, 1 to 10 ms | none |
 /// | [`manual`](Clock::manual) | one relaxed load | exact | none |
+///
+/// | what happens | ticking | coarse |
+/// |---|---|---|
+/// | the process forks | the child's clocks stand still until one of them is [caught up](Clock::catch_up), which starts a thread there; [`after_fork`](Clock::after_fork) does it at once | nothing |
+/// | the machine was suspended | right at the next tick | right when caught up, else within a second |
+/// | the thread gets no processor, or could not be started | stands still until caught up, by at most 100 ms more than the time between two slow paths | there is none |
+/// | the wall clock is set | [`wall`](Clock::wall) follows, [`now`](Clock::now) does not | the same |
+///
+/// Catching up is for slow paths. A process that does nothing but hit would never take one; one that forks and
+/// then only reads takes [`coarse`](Clock::coarse), or calls [`after_fork`](Clock::after_fork).
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    Ticking(Arc<ticker::Share>),
+    Ticking(ticker::Share),
     Coarse(Arc<Coarse>),
     Manual(Arc<Face>),
 }
 
 impl Clock {
-    /// The process-wide ticking clock, the default: the first one starts a thread, the last one to go ends
-    /// it.
+    /// The process-wide ticking clock, the default: the first one starts a thread, which ends within a
+    /// millisecond after the last one has gone.
     ///
     /// Time stands still between ticks. If the thread is gone (in a forked child) or starved,
     /// [`catch_up`](Clock::catch_up) mends the clock.
+    ///
+    /// ```
+    /// use nanotier_clock::Clock;
+    ///
+    /// let (one, other) = (Clock::ticking(), Clock::ticking());
+    /// let earlier = one.now();
+    /// assert!(other.now() >= earlier); // the same thread's time
+    /// ```
     #[must_use]
     pub fn ticking() -> Self {
-        Self(Source::Ticking(ticker::share()))
+        Self(Source::Ticking(ticker::Share::new()))
     }
 
-    /// The operating system's coarse clock: no thread, a few more cycles per reading.
+    /// The operating system's coarse clock: no thread, a few more cycles per reading. A forked child reads on.
+    ///
+    /// ```
+    /// let clock = nanotier_clock::Clock::coarse();
+    /// assert!(clock.now() <= clock.now());
+    /// ```
     #[must_use]
     pub fn coarse() -> Self {
         Self(Source::Coarse(Arc::new(Coarse::new())))
@@ -69,11 +92,36 @@ impl Clock {
         })
     }
 
-    /// Brings a ticking clock that is more than a second behind up to date. For misses and writes; costs one
-    /// precise reading (about 90 cycles). Does nothing for the other kinds.
+    /// Brings a ticking clock that is more than 100 ms behind up to date, and starts its thread if this process
+    /// has none; tells a coarse clock of time spent suspended. Does nothing for a manual one.
+    ///
+    /// For misses and writes, which thus keep a clock that has stalled from making anything immortal. Costs one
+    /// precise reading (about 90 cycles).
+    ///
+    /// ```
+    /// let clock = nanotier_clock::Clock::ticking();
+    /// std::thread::sleep(std::time::Duration::from_millis(5));
+    /// clock.catch_up(); // nothing to do: the thread is at work
+    /// ```
     pub fn catch_up(&self) {
+        match &self.0 {
+            Source::Ticking(beat) => beat.catch_up(),
+            Source::Coarse(coarse) => coarse.look_up(Reading::now()),
+            Source::Manual(_) => {}
+        }
+    }
+
+    /// To be called in a child process that was forked, by one of its threads, once: all ticking clocks of the
+    /// child tick again from then on. Without it they stand still until one of them is
+    /// [caught up](Clock::catch_up). Costs the start of a thread; in a process that has one, two precise readings.
+    /// Nothing to do for the other kinds.
+    ///
+    /// ```
+    /// nanotier_clock::Clock::ticking().after_fork(); // in the parent it does no harm
+    /// ```
+    pub fn after_fork(&self) {
         if let Source::Ticking(beat) = &self.0 {
-            beat.catch_up();
+            beat.put_right();
         }
     }
 
@@ -107,11 +155,11 @@ impl Default for Clock {
 
 /// The kernel's coarse monotonic clock, plus the time spent suspended, which that clock leaves out.
 ///
-/// The suspended time is looked up again once a second of awake time: after a resume, readings are behind for
-/// at most that long.
+/// The suspended time is looked up again once a second of awake time, and by who catches up: after a resume,
+/// readings are behind for at most that long.
 #[derive(Debug)]
 struct Coarse {
-    /// Suspended milliseconds so far. Written by whoever finds `look_again_ms` passed; all write the same.
+    /// Suspended milliseconds so far.
     suspended_ms: AtomicU64,
     /// On the coarse scale: when to look up `suspended_ms` again.
     look_again_ms: AtomicU64,
@@ -126,20 +174,41 @@ impl Coarse {
 
     #[inline]
     fn steady_ms(&self) -> u64 {
-        let awake_ms = os::coarse_ms();
+        self.at(os::coarse_ms(), Reading::now)
+    }
+
+    /// What it shows when the coarse clock shows `awake_ms`; `reading` asks the precise one, too.
+    #[inline]
+    fn at(&self, awake_ms: u64, reading: impl FnOnce() -> Reading) -> u64 {
         if awake_ms >= self.look_again_ms.load(Relaxed) {
-            self.look_up(awake_ms);
+            self.look_up(reading());
         }
         awake_ms + self.suspended_ms.load(Relaxed)
     }
 
     #[cold]
-    fn look_up(&self, awake_ms: u64) {
+    fn look_up(&self, reading: Reading) {
         // The coarse clock lags by up to a tick: a difference that small is no suspend. Only growth counts,
         // so that time never goes back.
-        let suspended_ms = os::steady_ms().saturating_sub(awake_ms).saturating_sub(20);
+        let suspended_ms = reading.steady_ms.saturating_sub(reading.awake_ms).saturating_sub(20);
         self.suspended_ms.fetch_max(suspended_ms, Relaxed);
-        self.look_again_ms.store(awake_ms + 1000, Relaxed);
+        self.look_again_ms.store(reading.awake_ms + 1000, Relaxed);
+    }
+}
+
+/// Of the two clocks whose difference is the time spent suspended.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    steady_ms: u64,
+    awake_ms: u64,
+}
+
+impl Reading {
+    /// The precise one first: a thread that is stopped between the two must not take its stop for a suspend, which
+    /// would put the clock ahead for good. So it finds less than there was, and the rest at the next look.
+    fn now() -> Self {
+        let steady_ms = os::steady_ms();
+        Self { steady_ms, awake_ms: os::coarse_ms() }
     }
 }
 
@@ -188,12 +257,47 @@ mod tests {
         }
     }
 
+    const fn reading(steady_ms: u64, awake_ms: u64) -> Reading {
+        Reading { steady_ms, awake_ms }
+    }
+
     #[test]
-    fn ticking_clocks_share_one_thread_which_ends_with_the_last() {
-        let (first, second) = (Clock::ticking(), Clock::ticking());
-        let (Source::Ticking(a), Source::Ticking(b)) = (&first.0, &second.0) else {
-            panic!("both were asked to tick");
-        };
-        assert!(Arc::ptr_eq(a, b));
+    fn a_coarse_clock_counts_time_spent_suspended_within_a_second_and_never_goes_back() {
+        let coarse = Coarse { suspended_ms: AtomicU64::new(0), look_again_ms: AtomicU64::new(0) };
+        assert_eq!(coarse.at(5_000, || reading(5_009, 5_000)), 5_000, "a tick's lag is no suspend");
+        // An hour's sleep follows, which the coarse clock does not count.
+        let asleep = || unreachable!("it is not asked on every reading");
+        assert_eq!(coarse.at(5_999, asleep), 5_999);
+        assert_eq!(coarse.at(6_000, || reading(3_606_020, 6_000)), 3_606_000);
+        assert_eq!(coarse.at(6_001, asleep), 3_606_001);
+        // A reading from before the sleep that is used only now.
+        coarse.look_up(reading(5_900, 5_900));
+        assert_eq!(coarse.at(6_002, asleep), 3_606_002, "it went back");
+    }
+
+    #[test]
+    fn a_thread_stopped_while_it_asks_does_not_put_a_coarse_clock_ahead() {
+        let coarse = Coarse { suspended_ms: AtomicU64::new(0), look_again_ms: AtomicU64::new(0) };
+        assert_eq!(coarse.at(5_000, || reading(5_000, 7_500)), 5_000);
+        assert_eq!(coarse.at(9_000, || reading(9_000, 9_000)), 9_000);
+    }
+
+    #[test]
+    fn a_coarse_clock_that_is_caught_up_knows_of_a_suspend_at_once() {
+        let coarse = Coarse { suspended_ms: AtomicU64::new(0), look_again_ms: AtomicU64::new(0) };
+        assert_eq!(coarse.at(5_000, || reading(5_000, 5_000)), 5_000);
+        coarse.look_up(reading(65_021, 5_001));
+        assert_eq!(coarse.at(5_001, || unreachable!("it has just been asked")), 65_001);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_steady_scale_is_that_of_the_system_with_time_spent_suspended() {
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        for clock in [Clock::ticking(), Clock::coarse()] {
+            let apart = (clock.now().since(Moment::ZERO).as_secs_f64() - seconds).abs();
+            assert!(apart < 10.0, "{clock:?} is {apart} s off the time since boot");
+        }
     }
 }

@@ -1,143 +1,272 @@
 //! One thread for the whole process that writes the time down, so that readers need not ask for it.
 //!
-//! The first clock that needs it starts it, the last one that goes ends it. Between two ticks the time stands
-//! still: a reader is late by at most [`TICK`] plus what the scheduler adds. If the thread cannot be started,
-//! or is gone (a forked child has no copy of it), [`Beat::catch_up`] brings the time up to date on slow
-//! paths.
+//! The first clock that needs it starts it; when the last one has gone, it ends within a [`TICK`]. Between two ticks
+//! the time stands still: a reader is late by at most one of them plus what the scheduler adds.
+//!
+//! What can go wrong is answered on slow paths, by [`Beat::catch_up`], which asks the operating system:
+//!
+//! | what | then |
+//! |---|---|
+//! | the thread could not be started, or gets no processor | the hands are put right; if there is no thread, one is started |
+//! | this is a forked child, which has a copy of everything but the thread | as above: the mark says which process the thread is of |
+//! | the machine was suspended | nothing to do: the thread asks a clock that counts that time, first thing when it runs again |
+//!
+//! Nothing here is locked, ever: a child may be forked at any moment, and a lock that another thread holds at that
+//! moment stays locked in the child.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::process;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::thread;
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::os;
 
 /// How often the time is written down.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
-/// The time as last written. Written by the ticker thread alone; read by every clock that holds it.
+/// A clock that is further behind than this is put right by whoever notices: far above what a busy machine does to
+/// the thread now and then, so that those who notice seldom write.
+const BEHIND_MS: u64 = 100;
+
+/// The process's ticker. Static, so that reading it is a load from a fixed address.
+static BEAT: Beat = Beat::new();
+
+/// Names no process: the thread has ended, or has not been started.
+const NOBODY: u32 = 0;
+
+/// The time as last written, and who writes it.
 #[derive(Debug)]
-pub(crate) struct Beat {
+struct Beat {
+    hands: Hands,
+    /// The process in which the thread runs, or [`NOBODY`]. A forked child finds its parent here.
+    process: AtomicU32,
+    /// How many clocks need the thread.
+    shares: AtomicUsize,
+}
+
+/// Read on every hit: on a line that nothing but a tick writes to.
+#[repr(align(128))]
+#[derive(Debug)]
+struct Hands {
     /// Steady milliseconds since boot.
     steady_ms: AtomicU64,
     /// Wall clock, milliseconds since the Unix epoch.
     unix_ms: AtomicU64,
-    /// The process that ticks: a forked child sees another number in its own id.
-    process: u32,
-    /// Ends the thread: true once the last clock has gone.
-    stop: Mutex<bool>,
-    stopped: Condvar,
 }
 
 impl Beat {
-    fn new() -> Self {
+    const fn new() -> Self {
         Self {
-            steady_ms: AtomicU64::new(os::steady_ms()),
-            unix_ms: AtomicU64::new(os::unix_ms()),
-            process: std::process::id(),
-            stop: Mutex::new(false),
-            stopped: Condvar::new(),
+            hands: Hands { steady_ms: AtomicU64::new(0), unix_ms: AtomicU64::new(0) },
+            process: AtomicU32::new(NOBODY),
+            shares: AtomicUsize::new(0),
         }
     }
 
-    #[inline]
-    pub(crate) fn steady_ms(&self) -> u64 {
-        self.steady_ms.load(Relaxed)
+    fn join(&'static self) {
+        self.shares.fetch_add(1, SeqCst);
+        self.put_right();
     }
 
-    #[inline]
-    pub(crate) fn unix_ms(&self) -> u64 {
-        self.unix_ms.load(Relaxed)
+    fn leave(&self) {
+        self.shares.fetch_sub(1, SeqCst);
     }
 
     fn write_down(&self) {
-        self.steady_ms.fetch_max(os::steady_ms(), Relaxed);
-        self.unix_ms.store(os::unix_ms(), Relaxed);
+        // Several may write at once: time does not go back for that.
+        self.hands.steady_ms.fetch_max(os::steady_ms(), Relaxed);
+        self.hands.unix_ms.store(os::unix_ms(), Relaxed);
     }
 
-    /// Asks the operating system whether the ticker is behind by more than a second, and catches up if so.
-    ///
-    /// For slow paths: a miss or a write asks, a hit does not. It is what ends a frozen clock in a forked
-    /// child, where the thread does not exist.
-    pub(crate) fn catch_up(&self) {
-        if os::steady_ms().saturating_sub(self.steady_ms()) > 1000 {
-            self.write_down();
+    fn catch_up(&'static self) {
+        if os::steady_ms().saturating_sub(self.hands.steady_ms.load(Relaxed)) > BEHIND_MS {
+            self.put_right();
+        }
+    }
+
+    #[cold]
+    fn put_right(&'static self) {
+        self.write_down();
+        self.start();
+    }
+
+    /// Starts the thread if this process has none. If that fails, slow paths try again.
+    fn start(&'static self) {
+        let here = process::id();
+        let of = self.process.load(SeqCst);
+        if of == here || self.process.compare_exchange(of, here, SeqCst, SeqCst).is_err() {
+            return;
+        }
+        let ticker = thread::Builder::new().name("nanotier-ticker".into()).spawn(move || self.tick(here));
+        if ticker.is_err() {
+            self.process.store(NOBODY, SeqCst);
+        }
+    }
+
+    fn tick(&self, here: u32) {
+        loop {
+            while self.shares.load(SeqCst) > 0 {
+                thread::sleep(TICK);
+                self.write_down();
+            }
+            self.process.store(NOBODY, SeqCst);
+            // Who joined before that store has counted on this thread; who did after it starts another.
+            if self.shares.load(SeqCst) == 0
+                || self.process.compare_exchange(NOBODY, here, SeqCst, SeqCst).is_err()
+            {
+                return;
+            }
         }
     }
 }
 
 /// A share in the process's ticker. The thread ends with the last share.
 #[derive(Debug)]
-pub(crate) struct Share {
-    beat: Arc<Beat>,
-}
+pub(crate) struct Share(());
 
-impl std::ops::Deref for Share {
-    type Target = Beat;
+impl Share {
+    /// Joins the running ticker, or starts one.
+    pub(crate) fn new() -> Self {
+        BEAT.join();
+        Self(())
+    }
 
     #[inline]
-    fn deref(&self) -> &Beat {
-        &self.beat
+    #[expect(clippy::unused_self, reason = "who has a share knows that the hands are being moved")]
+    pub(crate) fn steady_ms(&self) -> u64 {
+        BEAT.hands.steady_ms.load(Relaxed)
+    }
+
+    #[inline]
+    #[expect(clippy::unused_self, reason = "as above")]
+    pub(crate) fn unix_ms(&self) -> u64 {
+        BEAT.hands.unix_ms.load(Relaxed)
+    }
+
+    /// Asks the operating system whether the hands are behind by more than [`BEHIND_MS`]; if so puts them right, and
+    /// starts the thread if this process has none.
+    #[expect(clippy::unused_self, reason = "as above")]
+    pub(crate) fn catch_up(&self) {
+        BEAT.catch_up();
+    }
+
+    /// As [`catch_up`](Self::catch_up), however little the hands are behind.
+    #[expect(clippy::unused_self, reason = "as above")]
+    pub(crate) fn put_right(&self) {
+        BEAT.put_right();
+    }
+}
+
+impl Clone for Share {
+    fn clone(&self) -> Self {
+        BEAT.shares.fetch_add(1, SeqCst);
+        Self(())
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        *self.beat.stop.lock() = true;
-        self.beat.stopped.notify_all();
-    }
-}
-
-/// The share now in use, if any clock is alive.
-static CURRENT: Mutex<Weak<Share>> = Mutex::new(Weak::new());
-
-/// Joins the running ticker, or starts one.
-pub(crate) fn share() -> Arc<Share> {
-    let mut current = CURRENT.lock();
-    if let Some(share) = current.upgrade() {
-        // After a fork the thread exists in the parent only: the child starts its own.
-        if share.process == std::process::id() {
-            return share;
-        }
-    }
-    let beat = Arc::new(Beat::new());
-    let ticking = beat.clone();
-    // Without a thread the clock still moves: slow paths catch it up.
-    let _ = thread::Builder::new().name("nanotier-ticker".into()).spawn(move || tick(&ticking));
-    let share = Arc::new(Share { beat });
-    *current = Arc::downgrade(&share);
-    share
-}
-
-fn tick(beat: &Beat) {
-    let mut stop = beat.stop.lock();
-    while !*stop {
-        beat.stopped.wait_for(&mut stop, TICK);
-        beat.write_down();
+        BEAT.leave();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
+
+    /// One of the test's own, which nobody else moves.
+    fn beat() -> &'static Beat {
+        Box::leak(Box::new(Beat::new()))
+    }
+
+    fn until(what: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !what() {
+            assert!(Instant::now() < deadline, "it has not come about for half a minute");
+            thread::sleep(TICK);
+        }
+    }
+
+    /// As a child finds it, or as a thread leaves it that gets no processor: hands behind, and nobody moves them.
+    fn stalled(behind_ms: u64, process: u32) -> (&'static Beat, u64) {
+        let beat = beat();
+        let shows = os::steady_ms() - behind_ms;
+        beat.hands.steady_ms.store(shows, Relaxed);
+        beat.process.store(process, SeqCst);
+        beat.shares.store(1, SeqCst);
+        (beat, shows)
+    }
 
     #[test]
-    fn a_forked_child_or_a_stalled_thread_is_caught_up_on_the_slow_path() {
-        let beat = Beat::new();
-        beat.steady_ms.store(beat.steady_ms().saturating_sub(5000), Relaxed);
-        let stalled = beat.steady_ms();
+    fn a_clock_whose_thread_is_starved_is_put_right_on_the_slow_path() {
+        let (beat, shows) = stalled(5000, process::id());
         beat.catch_up();
-        assert!(beat.steady_ms() >= stalled + 4000, "the stalled clock did not move");
+        assert!(beat.hands.steady_ms.load(Relaxed) >= shows + 5000, "the stalled clock did not move");
+        assert!(os::unix_ms().abs_diff(beat.hands.unix_ms.load(Relaxed)) < 5000, "nor did its wall clock");
+        // It has a thread, which will run again: no second one.
+        let shows = beat.hands.steady_ms.load(Relaxed);
+        thread::sleep(20 * TICK);
+        assert_eq!(beat.hands.steady_ms.load(Relaxed), shows);
+    }
+
+    #[test]
+    fn a_clock_that_has_no_thread_in_this_process_gets_one_on_the_slow_path() {
+        // That of a parent that was forked, and none that could be started.
+        for process in [process::id() + 1, NOBODY] {
+            let (beat, shows) = stalled(5000, process);
+            beat.catch_up();
+            until(|| beat.hands.steady_ms.load(Relaxed) > shows + 5050);
+            beat.leave();
+        }
     }
 
     #[test]
     fn a_small_lag_is_left_to_the_thread() {
-        let beat = Beat::new();
-        let before = os::steady_ms().saturating_sub(500);
-        beat.steady_ms.store(before, Relaxed);
+        let (beat, shows) = stalled(BEHIND_MS / 2, process::id());
         beat.catch_up();
-        assert_eq!(beat.steady_ms(), before);
+        assert_eq!(beat.hands.steady_ms.load(Relaxed), shows);
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_last_share_and_starts_with_the_next() {
+        let beat = beat();
+        for _ in 0..3 {
+            beat.join();
+            beat.join();
+            beat.leave();
+            let shows = beat.hands.steady_ms.load(Relaxed);
+            until(|| beat.hands.steady_ms.load(Relaxed) > shows);
+            beat.leave();
+            until(|| beat.process.load(SeqCst) == NOBODY);
+            let shows = beat.hands.steady_ms.load(Relaxed);
+            thread::sleep(20 * TICK);
+            assert_eq!(beat.hands.steady_ms.load(Relaxed), shows, "somebody still writes");
+        }
+    }
+
+    #[test]
+    fn shares_that_come_and_go_at_once_leave_a_thread_if_and_only_if_one_is_left() {
+        let beat = beat();
+        for _ in 0..20 {
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for _ in 0..200 {
+                            beat.join();
+                            beat.leave();
+                        }
+                    });
+                }
+            });
+            beat.join();
+            let shows = beat.hands.steady_ms.load(Relaxed);
+            until(|| beat.hands.steady_ms.load(Relaxed) > shows + 1);
+            beat.leave();
+        }
+        until(|| beat.process.load(SeqCst) == NOBODY);
     }
 }
