@@ -344,30 +344,6 @@ fn figure_row(id: &'static str, unit: &'static str, ours: &Figure, rival: Option
     }
 }
 
-/// Rows that say why there is nothing to say.
-#[cfg(not(feature = "slots"))]
-pub(crate) fn absent(id: &'static str, variant: &'static str, why: &str) -> Vec<Row> {
-    let goals = goals::question(id).goals.iter().filter(|goal| goal.variant == variant);
-    goals
-        .map(|goal| {
-            let limit = match goal.limit {
-                Limit::Ratio(limit) => Some(limit),
-                _ => None,
-            };
-            Row {
-                id,
-                variant,
-                ours_name: goal.ours,
-                rival_name: goal.rival,
-                goal: limit,
-                goal_on: "ratio",
-                note: why.to_owned(),
-                ..Row::default()
-            }
-        })
-        .collect()
-}
-
 fn push_note(note: &mut String, more: &str) {
     if !more.is_empty() && !note.is_empty() {
         note.push_str("; ");

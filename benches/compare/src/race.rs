@@ -53,7 +53,6 @@ impl Racer {
         Self { name, ..self }
     }
 
-    #[cfg(feature = "slots")]
     pub(crate) fn rival(self) -> Self {
         Self { role: Role::Rival, ..self }
     }

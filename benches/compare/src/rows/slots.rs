@@ -1,98 +1,65 @@
-//! One value without a key: `Slot` and `Mirror` against `ArcSwap`. Built with the feature `slots`.
+//! One value at a time: `Slot` and `Mirror` against `ArcSwap`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use nanotier_engine::{Mirror, Slot};
 
 use crate::bench::Bench;
+use crate::crew::Turn;
+use crate::race::{Race, Racer};
 
-#[cfg(feature = "slots")]
-mod built {
-    use std::hint::black_box;
-    use std::sync::Arc;
+/// What is kept: more than fits a word, so that nobody gets away with an atomic integer.
+type Config = [u64; 8];
 
-    use arc_swap::ArcSwap;
-    use nanotier_engine::{Mirror, Slot};
+const CONFIG: Config = [1, 2, 3, 4, 5, 6, 7, 8];
 
-    use crate::bench::Bench;
-    use crate::crew::Turn;
-    use crate::race::{Race, Racer};
-
-    /// What is kept: more than fits a word, so that nobody gets away with an atomic integer.
-    type Config = [u64; 8];
-
-    const CONFIG: Config = [1, 2, 3, 4, 5, 6, 7, 8];
-
-    /// Reads one word of the value, over and over.
-    fn reading(name: &'static str, read: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Racer {
-        Racer::bare(name, move |turn: Turn| {
-            let mut hits = 0;
-            for _ in 0..turn.ops {
-                let found = read();
-                hits += u64::from(found.is_some());
-                black_box(found);
-            }
-            hits
-        })
-    }
-
-    fn slot() -> Racer {
-        let slot = Slot::new();
-        slot.set(CONFIG);
-        reading("Slot", move || black_box(&slot).read(|config| config[3]))
-    }
-
-    fn mirror() -> Racer {
-        let mirror = Mirror::new([0; 8]);
-        mirror.publish(CONFIG);
-        reading("Mirror", move || Some(black_box(&mirror).read(|config| config[3])))
-    }
-
-    fn arc_swap() -> Racer {
-        let swap = ArcSwap::from(Arc::new(CONFIG));
-        reading("arc-swap", move || Some(black_box(&swap).load()[3])).rival()
-    }
-
-    fn races(bench: &mut Bench, id: &'static str, ours: fn() -> Racer) {
-        let mut race = Race::new(bench, id, 1_000_000).variant("1 thread");
-        race.enter(ours());
-        race.enter(arc_swap());
-        race.run();
-        let mut race = Race::new(bench, id, 500_000).two_threads().variant("2 threads");
-        race.enter(ours());
-        race.enter(arc_swap());
-        race.run();
-    }
-
-    pub(super) fn slot_read(bench: &mut Bench) {
-        races(bench, "slot-read", slot);
-    }
-
-    pub(super) fn mirror_read(bench: &mut Bench) {
-        races(bench, "mirror-read", mirror);
-    }
+/// Reads one word of the value, over and over.
+fn reading(name: &'static str, read: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Racer {
+    Racer::bare(name, move |turn: Turn| {
+        let mut hits = 0;
+        for _ in 0..turn.ops {
+            let found = read();
+            hits += u64::from(found.is_some());
+            black_box(found);
+        }
+        hits
+    })
 }
 
-#[cfg(not(feature = "slots"))]
-mod built {
-    use crate::bench::Bench;
-    use crate::judge;
+fn slot() -> Racer {
+    let slot = Slot::new();
+    slot.insert(7_u64, CONFIG);
+    reading("Slot", move || black_box(&slot).read(black_box(&7), |config| config[3]))
+}
 
-    fn absent(bench: &mut Bench, id: &'static str) {
-        for variant in ["1 thread", "2 threads"] {
-            bench.rows.extend(judge::absent(id, variant, "not built"));
-        }
-    }
+fn mirror() -> Racer {
+    let mirror = Mirror::new([0; 8]);
+    mirror.publish(CONFIG);
+    reading("Mirror", move || Some(black_box(&mirror).read(|config| config[3])))
+}
 
-    pub(super) fn slot_read(bench: &mut Bench) {
-        absent(bench, "slot-read");
-    }
+fn arc_swap() -> Racer {
+    let swap = ArcSwap::from(Arc::new(CONFIG));
+    reading("arc-swap", move || Some(black_box(&swap).load()[3])).rival()
+}
 
-    pub(super) fn mirror_read(bench: &mut Bench) {
-        absent(bench, "mirror-read");
-    }
+fn races(bench: &mut Bench, id: &'static str, ours: fn() -> Racer) {
+    let mut race = Race::new(bench, id, 1_000_000).variant("1 thread");
+    race.enter(ours());
+    race.enter(arc_swap());
+    race.run();
+    let mut race = Race::new(bench, id, 500_000).two_threads().variant("2 threads");
+    race.enter(ours());
+    race.enter(arc_swap());
+    race.run();
 }
 
 pub(super) fn slot_read(bench: &mut Bench) {
-    built::slot_read(bench);
+    races(bench, "slot-read", slot);
 }
 
 pub(super) fn mirror_read(bench: &mut Bench) {
-    built::mirror_read(bench);
+    races(bench, "mirror-read", mirror);
 }
