@@ -96,7 +96,7 @@ where
         let now = self.0.clock().now();
         self.0
             .memory
-            .read(key, |entry| entry.freshness(now).map(|freshness| (entry.value.clone(), freshness)))?
+            .read_if(key, |entry| entry.freshness(now).map(|freshness| (entry.value.clone(), freshness)))
     }
 
     /// Looks at the value of `key` in memory without cloning it. `None` if memory does not hold it fresh or
@@ -110,7 +110,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let now = self.0.clock().now();
-        self.0.memory.read(key, |entry| entry.freshness(now).map(|_| f(&entry.value)))?
+        self.0.memory.read_if(key, |entry| entry.freshness(now).map(|_| f(&entry.value)))
     }
 
     #[cold]

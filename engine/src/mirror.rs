@@ -4,7 +4,7 @@
 //! Whoever reads takes none. No code of the user's runs under that lock, drops of values included.
 
 use crate::reclaim::Shared;
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::fmt;
 use std::mem;
 use std::task::{Context, Poll, Waker};
@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 /// assert_eq!(limits.version(), 1);
 /// ```
 pub struct Mirror<V> {
-    current: Linked<Numbered<V>>,
+    current: Shared<Numbered<V>>,
     line: Mutex<Line>,
     published: Condvar,
 }
@@ -70,7 +70,7 @@ impl<V> Mirror<V> {
     #[must_use]
     pub fn new(value: V) -> Self {
         Self {
-            current: Linked::new(Numbered { number: 0, value }),
+            current: Shared::new(Numbered { number: 0, value }),
             line: Mutex::new(Line { newest: 0, wakers: Vec::new() }),
             published: Condvar::new(),
         }
@@ -158,7 +158,7 @@ impl<V> Mirror<V> {
         drop(line);
         self.published.notify_all();
         Wake(wakers).all();
-        self.current.drop_unlinked();
+        self.current.flush();
         number
     }
 
@@ -324,65 +324,5 @@ impl Wake {
 impl Drop for Wake {
     fn drop(&mut self) {
         self.wake();
-    }
-}
-
-/// A [`Shared`] that can be written to under a lock: [`put`](Self::put) runs no `Drop` of a `T`.
-///
-/// What may be dropped is laid aside, for [`drop_unlinked`](Self::drop_unlinked), which is called when the lock has
-/// been released. It is the last that each writer calls, so nothing stays laid aside.
-pub(crate) struct Linked<T> {
-    current: Shared<Whole<T>>,
-    unlinked: Unlinked<T>,
-}
-
-type Unlinked<T> = Arc<Mutex<Vec<T>>>;
-
-struct Whole<T> {
-    /// Empty only while this is being dropped.
-    value: Option<T>,
-    unlinked: Unlinked<T>,
-}
-
-impl<T> Drop for Whole<T> {
-    fn drop(&mut self) {
-        if let Some(value) = self.value.take() {
-            self.unlinked.lock().push(value);
-        }
-    }
-}
-
-impl<T> Linked<T> {
-    pub(crate) fn new(value: T) -> Self {
-        let unlinked = Unlinked::new(Mutex::new(Vec::new()));
-        let whole = Whole { value: Some(value), unlinked: Arc::clone(&unlinked) };
-        Self { current: Shared::new(whole), unlinked }
-    }
-
-    /// As [`Shared::read`].
-    #[inline(always)]
-    pub(crate) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
-        self.current.read(|whole| match &whole.value {
-            Some(value) => f(value),
-            None => unreachable!("a version that is being read is being dropped"),
-        })
-    }
-
-    /// As [`Shared::replace`], but runs no code of the user's.
-    pub(crate) fn put(&self, value: T) {
-        self.current.replace(Whole { value: Some(value), unlinked: Arc::clone(&self.unlinked) });
-    }
-
-    /// Drops what has been laid aside. To be called outside all locks.
-    pub(crate) fn drop_unlinked(&self) {
-        let unlinked = mem::take(&mut *self.unlinked.lock());
-        drop(unlinked);
-    }
-
-    /// As [`Shared::flush`]. To be called outside all locks.
-    pub(crate) fn flush(&self) -> usize {
-        let in_use = self.current.flush();
-        self.drop_unlinked();
-        in_use
     }
 }

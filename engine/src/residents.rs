@@ -107,12 +107,6 @@ impl<'a, K, V> Residents<'a, K, V> {
         self.slots.find(hash, key)
     }
 
-    /// The entry with a number that `find`, `victim` or `next_from` gave.
-    #[inline]
-    pub(crate) fn entry(&self, id: u32) -> (&K, &V) {
-        self.slots.entry(id)
-    }
-
     /// The first entry with this number or a higher one.
     #[inline]
     pub(crate) fn next_from(&self, id: u32) -> Option<u32> {

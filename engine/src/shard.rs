@@ -11,7 +11,7 @@ use crate::reclaim::Grace;
 use crate::residents::{Book, Residents};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
-use crate::table::{Departed, HasTable, Holding, Locked, Seat, Table};
+use crate::table::{Departed, HasTable, Locked, Seat, Table};
 
 /// Aligned, so that neighbours share no cache line, nor a pair of them.
 // In this order: what every write touches comes after the lock's byte, which comes last in the table.
@@ -61,16 +61,14 @@ impl<K, V> Shard<K, V> {
         self.weight.load(Ordering::Relaxed)
     }
 
-    /// The entry that `find` chooses under the lock, to be looked at without it.
-    pub(crate) fn hold(
-        &self,
-        engine: EngineId,
-        find: impl FnOnce(&mut Residents<'_, K, V>) -> Option<u32>,
-    ) -> Option<Holding<'_, K, V>> {
+    /// Tells the order that the entry which `find` chooses was used.
+    pub(crate) fn used(&self, engine: EngineId, find: impl FnOnce(&mut Residents<'_, K, V>) -> Option<u32>) {
         let _held = Held::exclusive(engine);
         let mut locked = self.table.lock();
-        let id = find(&mut Residents::new(locked.parts()))?;
-        Some(locked.hold(id))
+        let mut residents = Residents::new(locked.parts());
+        if let Some(id) = find(&mut residents) {
+            residents.used(id);
+        }
     }
 
     #[inline(always)]
@@ -382,7 +380,7 @@ const SWEPT_PER_INSERT: usize = 8;
 /// How many entries may have left before a barrier is made for them: a share of the capacity, within bounds. A barrier
 /// costs some microseconds, and so many share it; three times as many may take up memory.
 const RETAINED_SHARE: usize = 16;
-const RETAINED_MIN: usize = 16;
+const RETAINED_MIN: usize = if cfg!(nanotier_loom) { 1 } else { 16 };
 const RETAINED_MAX: usize = 512;
 
 /// For how many entries an index is made where their weights, and so their number, are not known.

@@ -6,7 +6,7 @@
 
 use crate::flight::Flight;
 use crate::load::LoadError;
-use crate::mirror::Linked;
+use crate::reclaim::Shared;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use equivalent::Equivalent;
 use std::fmt;
@@ -41,7 +41,7 @@ use std::mem;
 /// assert_eq!((slot.get("ada"), slot.get("grace")), (None, Some(1906)));
 /// ```
 pub struct Slot<K, V> {
-    current: Linked<Option<Pair<K, V>>>,
+    current: Shared<Option<Pair<K, V>>>,
     desk: Mutex<Desk<K, V>>,
 }
 
@@ -78,7 +78,7 @@ impl<K, V> Slot<K, V> {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        Self { current: Linked::new(None), desk: Mutex::new(Desk { changes: 0, loads: Vec::new() }) }
+        Self { current: Shared::new(None), desk: Mutex::new(Desk { changes: 0, loads: Vec::new() }) }
     }
 
     /// A clone of the value, if the slot holds `key`. Costs what [`read`](Self::read) and `Clone` cost.
@@ -220,7 +220,7 @@ impl<K, V> Slot<K, V> {
             desk.loads.retain(|listed| load.is_none_or(|load| !Arc::ptr_eq(listed, load)));
             drop(desk);
             drop(seen);
-            self.current.drop_unlinked();
+            self.current.flush();
             return is_here;
         }
     }
@@ -253,7 +253,7 @@ impl<K, V> Slot<K, V> {
         drop(desk);
         // A loader that has ended meanwhile has left its key to this.
         drop(overtaken);
-        self.current.drop_unlinked();
+        self.current.flush();
     }
 
     fn look(&self) -> Seen<K, V> {
@@ -414,7 +414,7 @@ impl<K, V: Clone> Slot<K, V> {
         // Nobody joins a load that is not listed, so a count of one stays one.
         let is_awaited = Arc::strong_count(&own.load) > 1;
         own.load.flight.settle(is_awaited.then(|| copy.clone()));
-        self.current.drop_unlinked();
+        self.current.flush();
         Ok(copy)
     }
 }

@@ -9,7 +9,6 @@ pub(crate) use self::modelled::*;
 
 pub(crate) use std::sync::OnceLock;
 pub(crate) use std::sync::atomic::Ordering;
-pub(crate) use std::thread::ThreadId;
 
 #[cfg(not(nanotier_loom))]
 mod real {
@@ -18,7 +17,7 @@ mod real {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
-    pub(crate) use std::thread;
+    pub(crate) use std::thread::{self, ThreadId};
 
     /// [`std::cell::UnsafeCell`] with the interface of the model checker's, which can tell who looks when.
     #[derive(Debug)]
@@ -73,6 +72,11 @@ mod real {
     pub(crate) fn yield_now() {
         thread::yield_now();
     }
+
+    /// Memory that lives as long as the process.
+    pub(crate) fn leak<T>(value: T) -> &'static mut T {
+        Box::leak(Box::new(value))
+    }
 }
 
 #[cfg(nanotier_loom)]
@@ -82,14 +86,23 @@ mod modelled {
     pub(crate) use loom::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
-    /// Threads as such are the standard library's: models start theirs themselves.
-    pub(crate) use std::thread;
+    pub(crate) use loom::thread::ThreadId;
+    use std::cell::RefCell;
+    use std::ops::{Deref, DerefMut};
+
+    /// Threads are the model checker's, which take turns on one thread of the system's.
+    pub(crate) mod thread {
+        pub(crate) use loom::thread::current;
+        pub(crate) use std::thread::available_parallelism;
+    }
 
     /// [`loom::sync::Mutex`] with the interface of `parking_lot`'s.
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
-    pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
+    /// Without a guard only while a [`Condvar`] has it.
+    #[derive(Debug)]
+    pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
@@ -97,11 +110,25 @@ mod modelled {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().expect("loom's locks are not poisoned")
+            MutexGuard(Some(self.0.lock().expect(UNPOISONED)))
         }
 
         pub(crate) fn get_mut(&mut self) -> &mut T {
-            self.0.get_mut().expect("loom's locks are not poisoned")
+            self.0.get_mut().expect(UNPOISONED)
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect(LOCKED)
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect(LOCKED)
         }
     }
 
@@ -115,13 +142,17 @@ mod modelled {
         }
 
         pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-            replace_with(guard, |guard| self.0.wait(guard).expect("loom's locks are not poisoned"));
+            let released = guard.0.take().expect(LOCKED);
+            guard.0 = Some(self.0.wait(released).expect(UNPOISONED));
         }
 
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }
     }
+
+    const UNPOISONED: &str = "the model checker's locks are not poisoned";
+    const LOCKED: &str = "a guard that is not waiting has the lock";
 
     macro_rules! shared_static {
         ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
@@ -153,5 +184,26 @@ mod modelled {
 
     pub(crate) fn yield_now() {
         loom::thread::yield_now();
+    }
+
+    thread_local! {
+        /// Frees it. One thread of the system's runs all threads of an execution, and all executions of a model.
+        static LEAKED: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Memory that lives as long as the execution, which is what a process is to a model.
+    #[expect(unsafe_code, reason = "frees what must live as long as everything else that is modelled")]
+    pub(crate) fn leak<T: 'static>(value: T) -> &'static mut T {
+        let leaked = Box::into_raw(Box::new(value));
+        // SAFETY: from a box, and freed once; the next execution knows nothing of what this one could reach.
+        let free = move || drop(unsafe { Box::from_raw(leaked) });
+        LEAKED.with_borrow_mut(|others| others.push(Box::new(free)));
+        // SAFETY: as above; and nobody else has it yet.
+        unsafe { &mut *leaked }
+    }
+
+    /// To be called where an execution begins.
+    pub(crate) fn free_leaked() {
+        LEAKED.take().into_iter().for_each(|free| free());
     }
 }

@@ -28,13 +28,25 @@ pub(super) fn heavy() {
     imp::heavy();
 }
 
+/// Between a store and a load, on this processor and at once. The light barrier is not that: it only meets a heavy one,
+/// which reaches one processor after the other.
+pub(super) fn full() {
+    fence(Ordering::SeqCst);
+    if cfg!(nanotier_tsan) {
+        imp::light();
+    }
+}
+
 /// Asks the system for its barrier, once for the process. Whoever retires something calls this first.
 pub(crate) fn prepare() {
     imp::prepare();
 }
 
-/// Fences on both sides: for systems without the barrier, and for the model checker, which knows fences only.
-#[cfg(all(not(nanotier_tsan), any(nanotier_loom, not(target_os = "linux"))))]
+/// Fences on both sides: for systems without the barrier.
+#[cfg(all(
+    not(nanotier_tsan),
+    any(all(nanotier_loom, nanotier_fences), all(not(nanotier_loom), not(target_os = "linux")))
+))]
 mod imp {
     use super::{Ordering, fence};
 
@@ -54,6 +66,65 @@ mod imp {
     }
 
     pub(super) fn heavy() {}
+
+    pub(super) fn prepare() {}
+}
+
+/// What the system's barrier does, in the model checker's words: it reaches each thread for itself, one after the other,
+/// and meets the light barriers of that thread, each of which comes before or after it. Two light barriers do not meet.
+#[cfg(all(nanotier_loom, not(nanotier_fences), not(nanotier_tsan)))]
+mod imp {
+    use super::Ordering;
+    use crate::sync::{AtomicUsize, local_static, shared_static};
+    use std::cell::Cell;
+
+    /// Of two changes of one word, the later sees all that came before the earlier.
+    struct Words {
+        of_threads: [AtomicUsize; loom::MAX_THREADS],
+        /// Not modelled: a thread takes its word, and that is all.
+        taken: std::sync::atomic::AtomicUsize,
+    }
+
+    impl Words {
+        fn new() -> Self {
+            Self {
+                of_threads: std::array::from_fn(|_| AtomicUsize::new(0)),
+                taken: std::sync::atomic::AtomicUsize::new(0),
+            }
+        }
+    }
+
+    shared_static! {
+        static WORDS: Words = Words::new();
+    }
+
+    local_static! {
+        static OWN: Cell<Option<usize>> = Cell::new(None);
+    }
+
+    pub(super) fn light() {
+        let own = OWN.with(|own| {
+            let nth = own.get().unwrap_or_else(|| WORDS.taken.fetch_add(1, Ordering::Relaxed));
+            own.set(Some(nth));
+            nth
+        });
+        WORDS.of_threads[own].fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn lightest() {
+        light();
+    }
+
+    /// So that the short way is seen, too.
+    pub(super) fn is_light() -> bool {
+        true
+    }
+
+    pub(super) fn heavy() {
+        for word in &WORDS.of_threads {
+            word.fetch_add(1, Ordering::AcqRel);
+        }
+    }
 
     pub(super) fn prepare() {}
 }

@@ -1,6 +1,6 @@
 //! The time that must pass between unlinking a node and using its memory again.
 
-use super::barrier::{heavy, light};
+use super::barrier::{full, heavy};
 use super::record::{CLAIMED, records};
 use crate::sync::{AtomicU64, Ordering, const_fn, shared_static};
 
@@ -35,8 +35,10 @@ impl Grace {
     /// What this thread has unlinked so far, and what it knows others to have, is covered.
     #[inline]
     pub(crate) fn begin() -> Self {
-        // Between the unlinking stores and the load: a barrier that the load does not count sees the stores.
-        light();
+        // Between the unlinking stores and the load: when a barrier that the load does not count begins, the stores are
+        // seen everywhere. That they are seen when it ends would not do: a reader that it reached at once, and who named
+        // the node and looked again only then, must see them, too.
+        full();
         Self { begun: BARRIERS.begun.load(Ordering::Relaxed) }
     }
 

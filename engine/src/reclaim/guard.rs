@@ -82,7 +82,7 @@ pub(crate) struct Glance {
 impl Glance {
     #[inline(always)]
     pub(crate) fn begin() -> Option<Self> {
-        let slot = &record::light()?.slots[0];
+        let slot = record::light();
         if slot.load(Ordering::Relaxed) != FREE {
             return None;
         }

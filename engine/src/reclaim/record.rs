@@ -1,7 +1,9 @@
 //! A thread's record: the slots in which it names the nodes that it looks at.
 
 use super::barrier::is_light;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, const_fn, local_static, shared_static};
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicUsize, Ordering, const_fn, leak, local_static, shared_static,
+};
 use std::cell::Cell;
 use std::ptr;
 
@@ -56,13 +58,13 @@ pub(super) fn records() -> impl Iterator<Item = &'static Record> {
 }
 
 fn create(shared: bool) -> &'static Record {
-    let record = Box::leak(Box::new(Record {
+    let record = leak(Record {
         slots: std::array::from_fn(|_| AtomicUsize::new(FREE)),
         taken: AtomicBool::new(true),
         claimants: shared.then(|| std::array::from_fn(|_| AtomicUsize::new(0))),
         number: REGISTRY.count.fetch_add(1, Ordering::Relaxed),
         next: AtomicPtr::new(ptr::null_mut()),
-    }));
+    });
     let mut newest = REGISTRY.newest.load(Ordering::Relaxed);
     loop {
         record.next.store(newest, Ordering::Relaxed);
@@ -89,7 +91,7 @@ struct AtExit(Cell<Option<&'static Record>>);
 impl Drop for AtExit {
     fn drop(&mut self) {
         // Looks in destructors of other thread-locals, which may come later, borrow shared slots.
-        let _ = LIGHT.try_with(|own| own.set(None));
+        let _ = LIGHT.try_with(|own| own.set(busy()));
         let _ = OWN.try_with(|own| own.set(None));
         if let Some(record) = self.0.take() {
             record.taken.store(false, Ordering::Release);
@@ -98,9 +100,9 @@ impl Drop for AtExit {
 }
 
 local_static! {
-    /// This thread's record, if the lightest barrier will do for it. Without a destructor, so that reaching it is one
-    /// load.
-    static LIGHT: Cell<Option<&'static Record>> = Cell::new(None);
+    /// The first slot of this thread's record, if the lightest barrier will do for it; else one that is never free, so
+    /// that one question answers both. Without a destructor, so that reaching it is one load.
+    static LIGHT: Cell<&'static AtomicUsize> = Cell::new(busy());
 }
 
 local_static! {
@@ -112,10 +114,28 @@ local_static! {
     static EXIT: AtExit = AtExit(Cell::new(None));
 }
 
-/// This thread's record, if it has one already and the lightest barrier will do.
+/// The first slot of this thread's record, if it has one already and the lightest barrier will do; else a slot that
+/// is not free.
+#[cfg(not(nanotier_loom))]
 #[inline(always)]
-pub(super) fn light() -> Option<&'static Record> {
-    get(&LIGHT)
+pub(super) fn light() -> &'static AtomicUsize {
+    LIGHT.get()
+}
+
+#[cfg(nanotier_loom)]
+pub(super) fn light() -> &'static AtomicUsize {
+    LIGHT.try_with(Cell::get).unwrap_or_else(|_| busy())
+}
+
+#[cfg(not(nanotier_loom))]
+const fn busy() -> &'static AtomicUsize {
+    static BUSY: AtomicUsize = AtomicUsize::new(CLAIMED);
+    &BUSY
+}
+
+#[cfg(nanotier_loom)]
+fn busy() -> &'static AtomicUsize {
+    leak(AtomicUsize::new(CLAIMED))
 }
 
 /// This thread's record, if it has one already.
@@ -149,7 +169,7 @@ pub(super) fn own_or_new() -> Option<&'static Record> {
     let record = registered.ok()?;
     OWN.try_with(|own| own.set(Some(record))).ok()?;
     if is_light() {
-        LIGHT.try_with(|own| own.set(Some(record))).ok()?;
+        LIGHT.try_with(|own| own.set(&record.slots[0])).ok()?;
     }
     Some(record)
 }
@@ -186,11 +206,11 @@ pub(super) fn names(address: usize) -> bool {
 
 /// Tells threads that live at the same time apart.
 fn this_thread() -> usize {
-    thread_local! {
-        static PLACE: u8 = const { 0 };
+    local_static! {
+        static PLACE: u8 = 0;
     }
     // Without a destructor, so it can be reached to the very end of its thread.
-    PLACE.with(|place| ptr::from_ref(place).addr())
+    PLACE.try_with(|place| ptr::from_ref(place).addr()).unwrap_or_default()
 }
 
 /// A number that this thread alone has while it lives, if it has one: small, and used again after it.

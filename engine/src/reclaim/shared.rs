@@ -41,8 +41,8 @@ impl<T> Shared<T> {
         if let Some(glance) = Glance::begin() {
             let version = glance.protect(&self.current);
             if !version.is_null() {
-                // SAFETY: what is protected was written before it was linked (release in `replace`), and stays
-                // while the glance names it: R1; `replace` and `flush` keep R2 to R4. Checked by `loom-tests` L8, L9.
+                // SAFETY: what is protected was written before it was linked (release in `put`), and stays
+                // while the glance names it: R1; `put` and `flush` keep R2 to R4. Checked by `loom-tests` L8, L9.
                 return unsafe { look(version, f) };
             }
         }
@@ -59,15 +59,15 @@ impl<T> Shared<T> {
         unsafe { look(version, f) }
     }
 
-    /// Puts `value` in place of what is there. All reads that begin after this see it. What was there is dropped
-    /// now, or by a later call if it is being read. Costs a barrier: 2 to 3 µs, more with many processors.
-    pub(crate) fn replace(&self, value: T) {
+    /// Puts `value` in place of what is there. All reads that begin after this see it. What was there is dropped by a
+    /// later [`flush`](Self::flush): this runs no code of the user's, so it may be called under a lock.
+    pub(crate) fn put(&self, value: T) {
         let old = Owned(self.current.swap(boxed(value), Ordering::AcqRel));
         self.retired.lock().push(old);
-        self.flush();
     }
 
-    /// Drops what was replaced and is not being read. Says how many still are.
+    /// Drops what was replaced and is not being read. Says how many still are. To be called outside all locks. Costs a
+    /// barrier if there is anything to drop.
     pub(crate) fn flush(&self) -> usize {
         let mut batch = std::mem::take(&mut *self.retired.lock());
         if batch.is_empty() {

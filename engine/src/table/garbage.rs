@@ -123,6 +123,8 @@ impl Garbage {
         if self.is_empty() {
             return None;
         }
+        // Also the ready ones: what the last look saw in use may not be any more.
+        self.ready = 0;
         self.close();
         self.grace.clone()
     }

@@ -107,12 +107,12 @@ impl<K, V> Index<K, V> {
     {
         let bucket = self.bucket(self.home(upper(hash)));
         // Acquire: a tag that is seen was written after its cell.
-        let matches = matching(bucket.header.load(Ordering::Acquire), tag(hash));
+        let matches = matching_ways(bucket.header.load(Ordering::Acquire), tag(hash));
         if matches == 0 {
             return ptr::null_mut();
         }
-        // SAFETY: `matching` has bits for the first `WAYS` bytes only. Checked by its unit test.
-        let node = glance.protect(unsafe { bucket.cells.get_unchecked(first(matches)) });
+        // SAFETY: `matching_ways` has bits for the first `WAYS` ways only. Checked by its unit test.
+        let node = glance.protect(unsafe { bucket.cells.get_unchecked(matches.trailing_zeros() as usize) });
         // SAFETY: what is protected is linked, so it has an entry (T1), which stays while the glance names it.
         if !node.is_null() && unsafe { Node::look(node, |resident, _, _| key.equivalent(resident)) } {
             return node;
@@ -441,6 +441,28 @@ fn matching(header: u64, tag: u8) -> u64 {
     differing.wrapping_sub(EVERY) & !differing & (EVERY << 7) & WITHIN
 }
 
+/// The same with a bit for each way and none wrong, where the processor compares bytes side by side.
+#[cfg(target_arch = "x86_64")]
+// The bits are meant, whatever their sign.
+#[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+#[inline(always)]
+fn matching_ways(header: u64, tag: u8) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_cvtsi64_si128, _mm_movemask_epi8, _mm_set1_epi8};
+    // SAFETY: every x86-64 has SSE2.
+    let equal = unsafe {
+        let header = _mm_cvtsi64_si128(header as i64);
+        _mm_movemask_epi8(_mm_cmpeq_epi8(header, _mm_set1_epi8(tag as i8)))
+    };
+    equal as u32 & ((1 << WAYS) - 1)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn matching_ways(header: u64, tag: u8) -> u32 {
+    let matches = matching(header, tag);
+    if matches == 0 { 0 } else { 1 << first(matches) }
+}
+
 /// Which byte the lowest bit is in.
 #[inline(always)]
 fn first(matches: u64) -> usize {
@@ -467,9 +489,11 @@ mod tests {
             let header = 0x5a_u64 << (8 * way);
             let matches = matching(header, 0x5a);
             assert_eq!(first(matches), way);
+            assert_eq!(matching_ways(header, 0x5a), 1 << way);
             assert!(matching(header, 0x5b) == 0, "another tag");
         }
         assert_eq!(matching(0x5a << 56, 0x5a), 0, "the last byte is no tag");
+        assert_eq!(matching_ways(0x5a << 56, 0x5a), 0, "the last byte is no tag");
         assert_eq!(matching(u64::MAX, 0), 0, "full is full");
         assert_eq!(matching(0, 0).count_ones(), 7);
     }

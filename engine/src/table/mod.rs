@@ -221,15 +221,6 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         self.state.owner.overdue()
     }
 
-    /// Protects an entry, so that it can be looked at after the lock is released.
-    pub(crate) fn hold(&self, id: u32) -> Holding<'a, K, V> {
-        let node = self.state.owner.linked_node(id);
-        let guard = Guard::enter();
-        // It is linked, and stays so until the lock is released.
-        guard.name(node);
-        Holding { node, _guard: guard, _table: std::marker::PhantomData }
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.state.owner.bytes()
     }
@@ -241,21 +232,6 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
             "the owner's index is the published one"
         );
         self.state.owner.validate(rehash);
-    }
-}
-
-/// An entry that is protected from being freed.
-pub(crate) struct Holding<'a, K, V> {
-    node: *mut Node<K, V>,
-    _guard: Guard,
-    _table: std::marker::PhantomData<&'a (K, V)>,
-}
-
-impl<K, V> Holding<'_, K, V> {
-    pub(crate) fn value(&self) -> &V {
-        // SAFETY: the node was linked when it was named, under the lock that whoever unlinks must take (R1), and the
-        // guard is dropped after this borrow.
-        unsafe { Node::entry(self.node) }.1
     }
 }
 

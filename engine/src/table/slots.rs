@@ -266,7 +266,7 @@ impl<'a, K, V> Slots<'a, K, V> {
         Some(unsafe { &*node }.id())
     }
 
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn entry(&self, id: u32) -> (&K, &V) {
         self.owner.entry(id)
     }

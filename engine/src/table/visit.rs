@@ -16,7 +16,7 @@ impl<K, V, X> Table<K, V, X> {
     pub(crate) fn for_each(&self, mut f: impl FnMut(&K, &V)) {
         // All below this hash have been shown, and of those above, these nodes.
         let mut from = 0_u64;
-        let mut shown: Vec<usize> = Vec::new();
+        let mut shown: Vec<(usize, u32)> = Vec::new();
         while from < 1 << HASH_BITS {
             // Less than two to the power of 29.
             #[allow(clippy::cast_possible_truncation)]
@@ -37,8 +37,8 @@ impl<K, V, X> Table<K, V, X> {
                 if u64::from(hash) < from || index.home_of(hash) != home {
                     continue;
                 }
-                if !shown[..before].contains(&node.addr()) {
-                    shown.push(node.addr());
+                if !shown[..before].contains(&(node.addr(), hash)) {
+                    shown.push((node.addr(), hash));
                     // SAFETY: it is protected, so it has an entry that nobody writes to; the guard lives until after.
                     unsafe { Node::look(node, |key, value, _| f(key, value)) };
                 }
@@ -46,7 +46,8 @@ impl<K, V, X> Table<K, V, X> {
             // An index that is outgrown has been emptied (T5): what was not found in it may be in the next.
             if ptr::eq(self.index().load(Ordering::Acquire), current) {
                 from = index.hashes_of(home).1;
-                shown.clear();
+                // A larger index has more homes: some of what an outgrown one has shown may be further on.
+                shown.retain(|&(_, hash)| u64::from(hash) >= from);
             }
         }
     }
