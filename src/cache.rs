@@ -74,7 +74,8 @@ where
     /// # Errors
     ///
     /// Told when awaited: a tier failed and no other, nor memory, had anything usable.
-    #[inline]
+    // Always: what a hit answers then never leaves the registers.
+    #[inline(always)]
     pub fn get<'a, Q>(&'a self, key: &'a Q) -> Lookup<Option<V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -88,7 +89,8 @@ where
 
     /// The value of `key` if memory holds it, and how good it is. Asks nobody, refreshes nothing, never
     /// waits.
-    #[inline]
+    // Always: what a hit answers then never leaves the registers.
+    #[inline(always)]
     pub fn resident<Q>(&self, key: &Q) -> Option<(V, Freshness)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -104,7 +106,8 @@ where
     ///
     /// No lock, no allocation. `f` may take its time, and use the cache as it likes; only to `take` what it is looking
     /// at would mean to wait for itself, and panics.
-    #[inline]
+    // Always: what a hit answers then never leaves the registers.
+    #[inline(always)]
     pub fn read<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,

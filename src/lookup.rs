@@ -85,7 +85,7 @@ impl<T, E> Lookup<T, E> {
     }
 
     /// A fresh value from memory.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit(value: T) -> Self {
         Self(State::Ready(Detailed { value, freshness: Freshness::Fresh, source: Source::Memory }))
     }
@@ -104,7 +104,7 @@ impl<T, E> Lookup<T, E> {
     /// # Errors
     ///
     /// The lookup itself, if it has to go below memory or has failed.
-    #[inline]
+    #[inline(always)]
     pub fn try_now(self) -> Result<T, Self> {
         match self.0 {
             State::Ready(detailed) => Ok(detailed.value),
@@ -145,8 +145,17 @@ impl<T, E> Lookup<T, E> {
     /// # Panics
     ///
     /// If the lookup was polled to its end before.
-    #[inline]
+    #[inline(always)]
     pub fn wait(self) -> Result<T, E> {
+        match self.0 {
+            State::Ready(detailed) => Ok(detailed.value),
+            state => Self(state).wait_below(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_below(self) -> Result<T, E> {
         match self.0 {
             State::Ready(detailed) => Ok(detailed.value),
             State::Failed(error) => Err(error),
