@@ -104,8 +104,8 @@ where
     /// Looks at the value of `key` in memory without cloning it. `None` if memory does not hold it fresh or
     /// stale.
     ///
-    /// No lock, no allocation. `f` may take its time, and use the cache as it likes; only to `take` what it is looking
-    /// at would mean to wait for itself, and panics.
+    /// No lock, no allocation. `f` may take its time, and use the cache as it likes: the value lives while it is looked
+    /// at, whatever becomes of the entry.
     // Always: what a hit answers then never leaves the registers.
     #[inline(always)]
     pub fn read<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>

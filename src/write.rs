@@ -116,7 +116,8 @@ where
     }
 
     /// Removes `key` and answers what was there. Of all who take at once, in all processes that share the
-    /// truth, one gets it.
+    /// truth, one gets it. Waits for no reader: what is answered from memory is a clone, and the value in memory is
+    /// dropped when nobody reads it any more.
     ///
     /// # Errors
     ///
@@ -129,10 +130,16 @@ where
     {
         let key = K::owned_from(key);
         let Some(below) = &self.0.below else {
-            let taken = self.0.in_memory(&key, || self.0.memory.take(&key));
             let now = self.0.clock().now();
-            let usable = taken.filter(|entry| entry.freshness(now).is_some());
-            return Lookup::ready(Detailed::nowhere(usable.map(|entry| entry.value)));
+            // A clone, and not the value itself: that would have to wait for whoever is reading it.
+            let mut taken = None;
+            self.0.in_memory(&key, || {
+                self.0.memory.remove_if(&key, |entry| {
+                    taken = entry.freshness(now).map(|_| entry.value.clone());
+                    true
+                })
+            });
+            return Lookup::ready(Detailed::nowhere(taken));
         };
         if let Err(error) = below.path(&key) {
             return Lookup::failed(error);

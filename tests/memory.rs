@@ -284,3 +284,24 @@ fn a_capacity_of_zero_keeps_nothing_and_still_loads() -> nanotier::Result<()> {
     assert_eq!(cache.get_with("a", async || 2).wait()?, 2);
     Ok(())
 }
+
+#[test]
+fn a_read_may_do_anything_to_what_it_reads() -> nanotier::Result<()> {
+    let cache: Cache<String, u64> = Cache::new(10);
+    let acts: [fn(&Cache<String, u64>) -> nanotier::Result<()>; 5] = [
+        |cache| cache.insert("k".into(), 2).wait(),
+        |cache| cache.remove("k").wait(),
+        |cache| cache.clear().wait(),
+        |cache| {
+            assert_eq!(cache.take("k").wait()?, Some(1));
+            Ok(())
+        },
+        |cache| cache.get_with_blocking("other", || 3).wait().map(drop).map_err(|error| panic!("{error}")),
+    ];
+    for act in acts {
+        cache.insert("k".into(), 1).wait()?;
+        let seen = cache.read("k", |value| act(&cache).map(|()| *value));
+        assert_eq!(seen.transpose()?, Some(1));
+    }
+    Ok(())
+}
