@@ -39,6 +39,17 @@ pub(crate) const LANES: &[Lane] = &[
         steps: |workspace| Ok(vec![schedules_step(workspace, None)]),
     },
     Lane {
+        name: "reclaim",
+        proves: "the engine keeps its promises however it reclaims: by readers' fences, and by crossbeam-epoch, its oracle",
+        minutes: 3,
+        quick: false,
+        needs: &[],
+        present: |workspace| workspace.has_package("nanotier-engine"),
+        steps: |workspace| {
+            Ok(["nanotier_fences", "nanotier_epoch"].map(|cfg| reclaim_step(workspace, cfg)).into())
+        },
+    },
+    Lane {
         name: "address",
         proves: "no memory is used after it was freed, beyond its end, or lost (AddressSanitizer, LeakSanitizer)",
         minutes: 4,
@@ -87,6 +98,15 @@ pub(crate) const LANES: &[Lane] = &[
         present: |workspace| workspace.has("examples/tour.rs") || workspace.has("examples/tour/main.rs"),
         steps: tour_steps,
     },
+    Lane {
+        name: "counts",
+        proves: "a hit executes no locked instruction and allocates nothing, an eviction allocates nothing, a key is loaded once",
+        minutes: 6,
+        quick: false,
+        needs: &[],
+        present: |workspace| workspace.has(COMPARE_MANIFEST),
+        steps: |workspace| Ok(counts_steps(workspace)),
+    },
 ];
 
 const SCHEDULES_PACKAGE: &str = "nanotier-schedule-tests";
@@ -98,6 +118,9 @@ const SANITIZED: [(&str, &[&str]); 3] = [
     ("nanotier-tier", &[]),
     ("nanotier", &["memory", "flights", "tiers", "shared_state"]),
 ];
+const COMPARE_MANIFEST: &str = "benches/compare/Cargo.toml";
+/// What does not depend on the machine, or on what else it does. The program fails if one of them is not met.
+const COUNTED_ROWS: &str = "locked-per-hit,allocs-per-hit,allocs-per-evict,loads-per-key";
 const FUZZ_SECONDS: u64 = 20;
 const CRASH_CYCLES: u64 = 120;
 
@@ -152,6 +175,28 @@ fn schedules_program(workspace: &Workspace) -> Program {
         .arg(SCHEDULES_PACKAGE)
         .args(["--target-dir".to_owned(), path(&workspace.target.join("schedules"))])
         .env("RUSTFLAGS", "--cfg nanotier_schedules")
+}
+
+fn reclaim_step(workspace: &Workspace, cfg: &str) -> Step {
+    let program = Program::cargo("test --locked --no-fail-fast -p nanotier-engine --lib --tests")
+        .args(["--target-dir".to_owned(), path(&workspace.target.join(cfg))])
+        .env("RUSTFLAGS", format!("--cfg {cfg}"));
+    step(cfg, program, Expect::Tests)
+}
+
+fn counts_steps(workspace: &Workspace) -> Vec<Step> {
+    let compare = |action: &str| {
+        Program::cargo(action)
+            .args(["--locked", "--manifest-path", COMPARE_MANIFEST])
+            .args(["--target-dir".to_owned(), path(&workspace.target.join("compare"))])
+    };
+    let counted = compare("run --release").args(["--", "--quick", "--filter", COUNTED_ROWS]);
+    let format = Program::cargo("fmt --check").args(["--manifest-path", COMPARE_MANIFEST]);
+    vec![
+        Step { needs: Some(Tool::Rustfmt), ..step("format of the comparison", format, Expect::Success) },
+        step("tests of the comparison", compare("test"), Expect::Tests),
+        step("what is counted", counted, Expect::Success),
+    ]
 }
 
 fn address_steps(workspace: &Workspace) -> Result<Vec<Step>, String> {
@@ -299,7 +344,10 @@ mod tests {
     #[test]
     fn lanes_appear_with_what_they_are_about() {
         assert_eq!(present(&workspace(&[])), ["style", "unit"]);
-        assert_eq!(present(&workspace(&["nanotier-engine"])), ["style", "unit", "address", "thread"]);
+        assert_eq!(
+            present(&workspace(&["nanotier-engine"])),
+            ["style", "unit", "reclaim", "address", "thread"]
+        );
         assert_eq!(present(&workspace(&[SCHEDULES_PACKAGE])), ["style", "unit", "schedules"]);
     }
 

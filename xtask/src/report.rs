@@ -108,9 +108,11 @@ fn telling(log: &str) -> Vec<String> {
     let is_telling = |line: &&str| SIGNS.iter().any(|sign| line.contains(sign));
     // The line after a panic is its sentence.
     let mut after_panic = false;
+    let mut seen = std::collections::HashSet::new();
     let said = log.lines().filter(|line| {
         let told = std::mem::replace(&mut after_panic, line.contains("panicked at ")) || is_telling(line);
-        told && !line.trim().is_empty()
+        // Some panics are planned, and come in thousands.
+        told && !line.trim().is_empty() && seen.insert(line.to_owned())
     });
     said.take(TELLING_MAX).map(|line| format!("  | {}", line.chars().take(240).collect::<String>())).collect()
 }
