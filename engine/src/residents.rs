@@ -236,4 +236,4 @@ impl<'a, K, V> Residents<'a, K, V> {
 }
 
 /// When this part of the capacity has left, by weight, it is dropped without waiting for its places to be needed.
-const LADEN_SHARE: u64 = 8;
+const LADEN_SHARE: u64 = 32;

@@ -7,11 +7,10 @@ use crate::held::{EngineId, Held};
 use crate::leaving::{Leaving, Outbox};
 use crate::lifecycle::{Cause, Lifecycle};
 use crate::options::Policy;
-use crate::reclaim::Grace;
 use crate::residents::{Book, Residents};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
-use crate::table::{Departed, HasTable, Locked, Seat, Table};
+use crate::table::{Departed, Due, HasTable, Locked, Seat, Table};
 
 /// Aligned, so that neighbours share no cache line, nor a pair of them.
 // In this order: what every write touches comes after the lock's byte, which comes last in the table.
@@ -88,8 +87,7 @@ impl<K, V> Shard<K, V> {
                 lifecycle,
                 leaving: Leaving::new(),
                 dead: None,
-                grace: None,
-                is_laden: false,
+                due: Due::Nothing,
             },
         }
     }
@@ -118,10 +116,8 @@ struct Departures<'a, K, V, L: Lifecycle<K, V>> {
     leaving: Leaving<K, V>,
     /// An entry that left long ago: its place is used again.
     dead: Option<(K, V)>,
-    /// Somebody should see to it that this ends.
-    grace: Option<Grace>,
-    /// So much has left that it should be dropped now.
-    is_laden: bool,
+    /// What is to be done about what left.
+    due: Due,
 }
 
 impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
@@ -184,7 +180,7 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
 
     /// What left is to be dropped as soon as the lock is released, and not when its place is needed.
     pub(crate) fn hurry(&mut self) {
-        self.departures.is_laden = true;
+        self.departures.due = Due::Flush;
     }
 
     /// Admits a value if its weight allows; `found` is where `find` saw its key. The pair is the caller's, outside the
@@ -321,30 +317,29 @@ impl<K, V, L: Lifecycle<K, V>> Drop for Bounded<'_, '_, K, V, L> {
 impl<K, V, L: Lifecycle<K, V>> Drop for Writing<'_, K, V, L> {
     #[inline(always)]
     fn drop(&mut self) {
-        let Departures { shard, leaving, grace, is_laden, .. } = &mut self.departures;
+        let Departures { shard, leaving, due, .. } = &mut self.departures;
         shard.len.store(self.locked.len(), Ordering::Relaxed);
         shard.weight.store(self.locked.extra().weight(), Ordering::Relaxed);
         if L::LISTENS {
             shard.outbox.enqueue(leaving);
         }
         if L::WEIGHS && self.locked.parts().1.is_laden() {
-            *is_laden = true;
+            *due = Due::Flush;
         }
-        *grace = self.locked.overdue();
+        if !matches!(due, Due::Flush) {
+            *due = self.locked.due();
+        }
     }
 }
 
 impl<K, V, L: Lifecycle<K, V>> Drop for Departures<'_, K, V, L> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(grace) = self.grace.take() {
-            grace.hasten();
-        }
         if L::LISTENS {
-            let _heard = Heard { shard: self.shard, hurry: self.is_laden };
+            let _heard = Heard { shard: self.shard, due: std::mem::replace(&mut self.due, Due::Nothing) };
             self.shard.outbox.deliver(&self.shard.table, self.lifecycle);
-        } else if self.is_laden {
-            self.shard.table.flush();
+        } else {
+            self.shard.table.attend(&self.due);
         }
     }
 }
@@ -352,25 +347,21 @@ impl<K, V, L: Lifecycle<K, V>> Drop for Departures<'_, K, V, L> {
 /// Leaves what was announced to be dropped, also if a listener has panicked.
 struct Heard<'a, K, V> {
     shard: &'a Shard<K, V>,
-    hurry: bool,
+    due: Due,
 }
 
 impl<K, V> Drop for Heard<'_, K, V> {
     fn drop(&mut self) {
         let heard = self.shard.outbox.take_heard();
+        let mut due = Due::Nothing;
         if !heard.is_empty() {
             let mut locked = self.shard.table.lock();
             let mut residents = Residents::new(locked.parts());
             heard.into_iter().for_each(|departed| residents.retire(departed));
-            let grace = locked.overdue();
-            drop(locked);
-            if let Some(grace) = grace {
-                grace.hasten();
-            }
+            due = locked.due();
         }
-        if self.hurry {
-            self.shard.table.flush();
-        }
+        self.shard.table.attend(&due);
+        self.shard.table.attend(&self.due);
     }
 }
 

@@ -75,22 +75,17 @@ mod imp {
 #[cfg(all(nanotier_loom, not(nanotier_fences), not(nanotier_tsan)))]
 mod imp {
     use super::Ordering;
-    use crate::sync::{AtomicUsize, local_static, shared_static};
-    use std::cell::Cell;
+    use crate::sync::{THREADS_MAX, number, shared_static};
+    use loom::sync::atomic::AtomicUsize;
 
     /// Of two changes of one word, the later sees all that came before the earlier.
     struct Words {
-        of_threads: [AtomicUsize; loom::MAX_THREADS],
-        /// Not modelled: a thread takes its word, and that is all.
-        taken: std::sync::atomic::AtomicUsize,
+        of_threads: [AtomicUsize; THREADS_MAX],
     }
 
     impl Words {
         fn new() -> Self {
-            Self {
-                of_threads: std::array::from_fn(|_| AtomicUsize::new(0)),
-                taken: std::sync::atomic::AtomicUsize::new(0),
-            }
+            Self { of_threads: std::array::from_fn(|_| AtomicUsize::new(0)) }
         }
     }
 
@@ -98,16 +93,8 @@ mod imp {
         static WORDS: Words = Words::new();
     }
 
-    local_static! {
-        static OWN: Cell<Option<usize>> = Cell::new(None);
-    }
-
     pub(super) fn light() {
-        let own = OWN.with(|own| {
-            let nth = own.get().unwrap_or_else(|| WORDS.taken.fetch_add(1, Ordering::Relaxed));
-            own.set(Some(nth));
-            nth
-        });
+        let own = number().expect("no model looks while its thread is ending");
         WORDS.of_threads[own].fetch_add(1, Ordering::AcqRel);
     }
 

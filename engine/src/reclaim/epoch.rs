@@ -82,13 +82,14 @@ impl Grace {
         self.over.load(Ordering::Acquire)
     }
 
-    /// Cannot end it while a reader is pinned.
+    /// Cannot end it while a reader is pinned, and gives up if one is for long.
     pub(crate) fn hasten(&self) {
-        for _ in 0..4 {
+        for _ in 0..PATIENCE {
             if self.is_over() {
                 return;
             }
             pin().flush();
+            std::thread::yield_now();
         }
     }
 }
@@ -119,3 +120,6 @@ impl Held {
         0
     }
 }
+
+/// How often readers are asked whether they are through.
+const PATIENCE: usize = 200;

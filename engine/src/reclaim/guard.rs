@@ -32,7 +32,8 @@ impl Guard {
     /// What this answers stays as it is until the guard is dropped or asked again, if whoever unlinks it from
     /// `cell` keeps to R2 to R4.
     pub(crate) fn protect<T>(&self, cell: &AtomicPtr<T>) -> *mut T {
-        let mut found = cell.load(Ordering::Relaxed);
+        // Acquire: whoever finds null sees what was done before it was written.
+        let mut found = cell.load(Ordering::Acquire);
         loop {
             if found.is_null() {
                 return found;

@@ -26,6 +26,17 @@ pub(super) struct Garbage {
     closed: usize,
 }
 
+/// What somebody should do, best outside the lock.
+#[derive(Debug)]
+pub(crate) enum Due {
+    Nothing,
+    /// End this grace. Much has been retired again since it began; by then a barrier made for somebody else has often
+    /// ended it.
+    Grace(Grace),
+    /// Drop what is ready.
+    Flush,
+}
+
 impl Garbage {
     pub(super) fn new(limit: usize) -> Self {
         Self {
@@ -89,27 +100,27 @@ impl Garbage {
         true
     }
 
-    /// Closes what is retired if it is much. Answers the grace that somebody should hasten, if there is much again
-    /// before it is over: by then a barrier made for somebody else has often ended it.
+    /// Closes what is retired if it is much, and says what else is due.
     #[inline]
-    pub(super) fn overdue(&mut self) -> Option<Grace> {
+    pub(super) fn due(&mut self) -> Due {
         if self.retired() < self.limit {
-            return None;
+            return Due::Nothing;
         }
-        self.overdue_slowly()
+        self.due_slowly()
     }
 
     #[cold]
-    fn overdue_slowly(&mut self) -> Option<Grace> {
+    fn due_slowly(&mut self) -> Due {
         // What is held comes back each time: it alone must not close a batch.
         if self.retired() < self.limit + self.held.count() {
-            return None;
+            return Due::Nothing;
         }
-        if self.closed == 0 || self.look() {
-            self.close();
-            return None;
+        if self.closed > 0 && !self.look() {
+            return self.grace.clone().map_or(Due::Nothing, Due::Grace);
         }
-        self.grace.clone()
+        self.close();
+        // More than writes that come have a use for: what leaves without anything coming in its place.
+        if self.ready > self.limit + self.held.count() { Due::Flush } else { Due::Nothing }
     }
 
     fn close(&mut self) {

@@ -106,7 +106,7 @@ impl<K, V> Index<K, V> {
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let bucket = self.bucket(self.home(upper(hash)));
-        // Acquire: a tag that is seen was written after its cell.
+        // Acquire: as in `find`.
         let matches = matching_ways(bucket.header.load(Ordering::Acquire), tag(hash));
         if matches == 0 {
             return ptr::null_mut();
@@ -131,7 +131,7 @@ impl<K, V> Index<K, V> {
         let mut probes = PROBES;
         loop {
             let bucket = self.bucket(at);
-            // Acquire: a tag that is seen was written after its cell.
+            // Acquire: whoever sees that it was emptied sees the index that took its place (T5).
             let header = bucket.header.load(Ordering::Acquire);
             let mut matches = matching(header, tag);
             while matches != 0 {
@@ -206,9 +206,10 @@ impl<K, V> Index<K, V> {
                 .for_each(|at| self.bucket(at).count_passing());
         }
         let bucket = self.bucket(place.bucket);
-        // Release, both: the entry was written before (T3), and the tag comes after the cell.
-        bucket.cells[place.way].store(node, Ordering::Release);
+        // The tag first: whoever sees no tag has seen a moment at which nothing was linked (T4), and whoever sees one is
+        // told by the cell alone. Release: the entry was written before (T3).
         bucket.set_tag(place.way, tag);
+        bucket.cells[place.way].store(node, Ordering::Release);
     }
 
     /// Where a linked node is, by its hash and its way.
@@ -238,8 +239,9 @@ impl<K, V> Index<K, V> {
     #[inline]
     pub(super) fn unlink(&self, place: Place, hash: u32) {
         let bucket = self.bucket(place.bucket);
-        bucket.set_tag(place.way, 0);
+        // The tag last: see `link`.
         bucket.cells[place.way].store(ptr::null_mut(), Ordering::Release);
+        bucket.set_tag(place.way, 0);
         let home = self.home(hash);
         if home != place.bucket {
             self.way_from(home)

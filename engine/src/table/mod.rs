@@ -42,6 +42,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::ptr::{self, NonNull};
 
+pub(crate) use garbage::Due;
 pub(crate) use sharded::{HasTable, Seat, Sharded};
 pub(crate) use slots::{Departed, Slots};
 
@@ -166,6 +167,15 @@ impl<K, V, X> Table<K, V, X> {
         self.lock().state.owner.shrink();
     }
 
+    /// Does what is due. Not to be called with the lock.
+    pub(crate) fn attend(&self, due: &Due) {
+        match due {
+            Due::Nothing => {}
+            Due::Grace(grace) => grace.hasten(),
+            Due::Flush => self.flush(),
+        }
+    }
+
     /// Tells this table's departed from another's: the state's place is the table's own.
     fn identity(&self) -> usize {
         ptr::from_ref(&self.state).addr()
@@ -215,10 +225,10 @@ impl<'a, K, V, X> Locked<'a, K, V, X> {
         self.state.owner.len()
     }
 
-    /// A grace that someone should hasten, best outside the lock: retired entries wait for it.
+    /// What somebody should do about what has left, outside the lock.
     #[inline]
-    pub(crate) fn overdue(&mut self) -> Option<Grace> {
-        self.state.owner.overdue()
+    pub(crate) fn due(&mut self) -> Due {
+        self.state.owner.due()
     }
 
     pub(crate) fn bytes(&self) -> usize {

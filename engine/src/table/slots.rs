@@ -1,6 +1,6 @@
 //! What whoever has the lock may do.
 
-use super::garbage::Garbage;
+use super::garbage::{Due, Garbage};
 use super::index::{self, Index, Place};
 use super::node::{Node, Touch};
 use super::slab::{IDS_MAX, Slab};
@@ -110,8 +110,8 @@ impl<K, V> Owner<K, V> {
     }
 
     #[inline]
-    pub(super) fn overdue(&mut self) -> Option<Grace> {
-        self.garbage.overdue()
+    pub(super) fn due(&mut self) -> Due {
+        self.garbage.due()
     }
 
     pub(super) fn close_all(&mut self) -> Option<Grace> {
