@@ -288,7 +288,8 @@ fn a_capacity_of_zero_keeps_nothing_and_still_loads() -> nanotier::Result<()> {
 #[test]
 fn a_read_may_do_anything_to_what_it_reads() -> nanotier::Result<()> {
     let cache: Cache<String, u64> = Cache::new(10);
-    let acts: [fn(&Cache<String, u64>) -> nanotier::Result<()>; 5] = [
+    type Act = fn(&Cache<String, u64>) -> nanotier::Result<()>;
+    let acts: [Act; 5] = [
         |cache| cache.insert("k".into(), 2).wait(),
         |cache| cache.remove("k").wait(),
         |cache| cache.clear().wait(),
