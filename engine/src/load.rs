@@ -113,7 +113,7 @@ where
     {
         loop {
             let other = match self.join(hash, key, own) {
-                Joined::Leading => return self.lead(&own.flight, key.to_owned().into(), load),
+                Joined::Leading => return self.lead(own, key.to_owned().into(), load),
                 Joined::Waiting(other) => other,
                 Joined::Resident => match self.peek(key) {
                     Some(value) => return Ok(value),
@@ -155,14 +155,14 @@ where
 
     fn lead<E>(
         &self,
-        flight: &Arc<Flight<K, V>>,
+        own: &mut Lead<'_, K, V, L, S>,
         key: K,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>>
     where
         V: Clone,
     {
-        let hash = flight.hash();
+        let hash = own.flight.hash();
         self.shard(hash).counters.count(|counters| &counters.loads);
         let value = load().map_err(LoadError::Failed)?;
         let weight = self.weigh(&key, &value);
@@ -174,14 +174,18 @@ where
         let mut shard = self.writing(hash);
         // The dead value that the load is to follow may still be there.
         let found = shard.residents().find(hash, key);
-        if shard.residents().book.flights.land(flight) {
+        if shard.residents().book.flights.land(&own.flight) {
             shard.put(hash, found, &mut pair, weight);
         }
         drop(shard);
         drop(pair);
         // Nobody joins a flight that is not listed, so a count of one stays one.
-        let is_awaited = Arc::strong_count(flight) > 1;
-        flight.settle(is_awaited.then(|| copy.clone()));
+        if Arc::strong_count(&own.flight) > 1 {
+            own.flight.settle(Some(copy.clone()));
+        } else {
+            // It has left the list, and there is nobody to hear of it.
+            own.is_up = false;
+        }
         Ok(copy)
     }
 }

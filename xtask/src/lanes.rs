@@ -39,6 +39,15 @@ pub(crate) const LANES: &[Lane] = &[
         steps: |workspace| Ok(vec![schedules_step(workspace, None)]),
     },
     Lane {
+        name: "loom",
+        proves: "the engine keeps its promises in every order of loads and stores that the memory model allows",
+        minutes: 6,
+        quick: false,
+        needs: &[],
+        present: |workspace| workspace.has_package(LOOM_PACKAGE),
+        steps: |workspace| Ok(vec![loom_step(workspace)]),
+    },
+    Lane {
         name: "reclaim",
         proves: "the engine keeps its promises however it reclaims: by readers' fences, and by crossbeam-epoch, its oracle",
         minutes: 3,
@@ -101,7 +110,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "counts",
         proves: "a hit executes no locked instruction and allocates nothing, an eviction allocates nothing, a key is loaded once",
-        minutes: 6,
+        minutes: 8,
         quick: false,
         needs: &[],
         present: |workspace| workspace.has(COMPARE_MANIFEST),
@@ -110,8 +119,9 @@ pub(crate) const LANES: &[Lane] = &[
 ];
 
 const SCHEDULES_PACKAGE: &str = "nanotier-schedule-tests";
+const LOOM_PACKAGE: &str = "nanotier-loom-tests";
 /// Compile to something that makes sense only with flags of their own.
-const PACKAGES_WITH_OWN_FLAGS: [&str; 3] = [SCHEDULES_PACKAGE, "nanotier-loom-tests", "nanotier-fuzz"];
+const PACKAGES_WITH_OWN_FLAGS: [&str; 3] = [SCHEDULES_PACKAGE, LOOM_PACKAGE, "nanotier-fuzz"];
 /// Where memory is handled by hand or threads meet, and the tests that show it: all of them where none is named.
 const SANITIZED: [(&str, &[&str]); 3] = [
     ("nanotier-engine", &[]),
@@ -197,6 +207,16 @@ fn counts_steps(workspace: &Workspace) -> Vec<Step> {
         step("tests of the comparison", compare("test"), Expect::Tests),
         step("what is counted", counted, Expect::Success),
     ]
+}
+
+/// How far each model goes is its own business; what it looked at, it says.
+fn loom_step(workspace: &Workspace) -> Step {
+    let program = Program::cargo("test --release --locked --no-fail-fast --tests -p")
+        .arg(LOOM_PACKAGE)
+        .args(["--target-dir".to_owned(), path(&workspace.target.join("loom"))])
+        .env("RUSTFLAGS", "--cfg nanotier_loom")
+        .args(["--", "--test-threads=2", "--nocapture"]);
+    step("models", program, Expect::Tests)
 }
 
 fn address_steps(workspace: &Workspace) -> Result<Vec<Step>, String> {
@@ -349,6 +369,7 @@ mod tests {
             ["style", "unit", "reclaim", "address", "thread"]
         );
         assert_eq!(present(&workspace(&[SCHEDULES_PACKAGE])), ["style", "unit", "schedules"]);
+        assert_eq!(present(&workspace(&[LOOM_PACKAGE])), ["style", "unit", "loom"]);
     }
 
     #[test]

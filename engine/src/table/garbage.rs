@@ -120,7 +120,7 @@ impl Garbage {
         }
         self.close();
         // More than writes that come have a use for: what leaves without anything coming in its place.
-        if self.ready > self.limit + self.held.count() { Due::Flush } else { Due::Nothing }
+        if self.ready > UNUSED_BATCHES * self.limit + self.held.count() { Due::Flush } else { Due::Nothing }
     }
 
     fn close(&mut self) {
@@ -170,3 +170,7 @@ impl Garbage {
         &self.vacant
     }
 }
+
+/// So many batches of ready ones are never there while an entry comes for each that leaves: up to three batches are in
+/// the queue then, of which one is retired and one may be closed.
+const UNUSED_BATCHES: usize = 2;
