@@ -133,7 +133,8 @@ where
     ///
     /// An entry that leaves is not dropped at once: a reader may be looking at it. Without this it is dropped when its
     /// place is needed again, after some more have left, at the latest when a quarter of what a shard can hold has left
-    /// (or 64 entries, if that is more); with a weigher, when a thirty-second part of the capacity has. What is being read while this runs is dropped later. Costs a barrier (2 to 3 µs) for each shard that
+    /// (or 64 entries, if that is more); with a weigher, when a thirty-second part of the capacity has. What is being read while this runs is dropped later, and
+    /// what another flush has begun to drop perhaps a moment after this returns. Costs a barrier (2 to 3 µs) for each shard that
     /// has something to drop, and the drops.
     ///
     /// # Panics

@@ -58,10 +58,13 @@ impl<K, V> Flight<K, V> {
 
     /// Called once, by the leader, after the flight has left its shard's list.
     pub(crate) fn settle(&self, outcome: Option<V>) {
-        if self.outcome.set(outcome).is_ok() {
+        // Under the lock that a waiter holds when it looks.
+        let landing = self.landing.lock();
+        let is_first = self.outcome.set(outcome).is_ok();
+        drop(landing);
+        if is_first {
             // The waits go before the waiters wake: a wait that is listed is one that still lasts.
             WAITS.lock().retain(|wait| wait.flight != self.address());
-            drop(self.landing.lock());
             self.landed.notify_all();
         }
     }

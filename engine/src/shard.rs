@@ -369,7 +369,8 @@ impl<K, V> Drop for Heard<'_, K, V> {
 const SWEPT_PER_INSERT: usize = 4;
 
 /// How many entries may have left before a barrier is made for them: a share of the capacity, within bounds. A barrier
-/// costs some microseconds, and so many share it; three times as many may take up memory.
+/// costs some microseconds, and so many share it. Three times as many may take up memory while something comes for each
+/// that leaves, five times where nothing does.
 const RETAINED_SHARE: usize = 16;
 const RETAINED_MIN: usize = if cfg!(nanotier_loom) { 1 } else { 16 };
 const RETAINED_MAX: usize = 512;

@@ -2,7 +2,8 @@
 //! removal of its key should have replaced.
 #![no_main]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -15,6 +16,8 @@ struct Input {
     capacity: u16,
     shards: u8,
     lru: bool,
+    /// Which bits of the hash are left.
+    mask: u64,
     ops: Vec<Op>,
 }
 
@@ -36,6 +39,48 @@ enum Op {
     Clear,
     SetCapacity(u16),
     Advance(u8),
+    Flush,
+    // Many light ones at once, so that the index grows.
+    Fill { from: u8, many: u8 },
+    Visit,
+    // While `key` is being read, something happens, perhaps to it.
+    Reading { key: u8, doing: Doing },
+}
+
+#[derive(Arbitrary, Debug, Clone, Copy)]
+enum Doing {
+    Insert { key: u8, weight: u8 },
+    Remove(u8),
+    Clear,
+    SetCapacity(u16),
+    Flush,
+}
+
+/// A hash of which only some bits are left.
+#[derive(Clone, Copy, Debug)]
+struct Masked {
+    mask: u64,
+    hash: u64,
+}
+
+impl BuildHasher for Masked {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl Hasher for Masked {
+    fn finish(&self) -> u64 {
+        self.hash & self.mask
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +105,7 @@ impl Lifecycle<u8, Value> for Life {
 
 /// The engine, and what each key may hold at most: the value of its last write. What the model has not, nobody has.
 struct Both {
-    engine: Engine<u8, Value, Life>,
+    engine: Engine<u8, Value, Life, Masked>,
     life: Life,
     last: HashMap<u8, Value>,
     ids: u64,
@@ -176,6 +221,55 @@ impl Both {
             }
             Op::SetCapacity(capacity) => self.engine.set_capacity(u64::from(capacity)),
             Op::Advance(by) => drop(self.life.0.fetch_add(u64::from(by), Relaxed)),
+            Op::Flush => self.engine.flush(),
+            Op::Fill { from, many } => {
+                for key in (0..many).map(|nth| from.wrapping_add(nth)) {
+                    let value = self.value(key % 3, 0);
+                    let inserted = self.engine.insert(key, value.clone());
+                    self.put(key, value, inserted);
+                }
+            }
+            Op::Visit => {
+                let mut visited = HashSet::new();
+                self.engine.for_each(|&key, value| {
+                    assert!(visited.insert(key), "key {key} is visited twice");
+                    self.agree(key, Some(value));
+                });
+                for key in 0..=u8::MAX {
+                    assert_eq!(
+                        self.engine.contains(&key),
+                        visited.contains(&key),
+                        "key {key} is there or not"
+                    );
+                }
+            }
+            Op::Reading { key, doing } => self.read(key, doing),
+        }
+    }
+
+    fn read(&mut self, key: u8, doing: Doing) {
+        let Some(before) = self.engine.peek(&key) else { return };
+        let value = self.value(if let Doing::Insert { weight, .. } = doing { weight } else { 0 }, 0);
+        let mut inserted = None;
+        let seen = self.engine.read(&key, |seen| {
+            match doing {
+                Doing::Insert { key, .. } => inserted = Some((key, self.engine.insert(key, value.clone()))),
+                Doing::Remove(key) => drop(self.engine.remove(&key)),
+                Doing::Clear => self.engine.clear(),
+                Doing::SetCapacity(capacity) => self.engine.set_capacity(u64::from(capacity)),
+                Doing::Flush => {}
+            }
+            self.engine.flush();
+            assert_eq!(*seen, before, "a value has changed while it was read");
+        });
+        assert!(seen.is_some(), "what was there a moment ago is there");
+        match doing {
+            Doing::Remove(key) => drop(self.last.remove(&key)),
+            Doing::Clear => self.last.clear(),
+            _ => {}
+        }
+        if let Some((key, inserted)) = inserted {
+            self.put(key, value, inserted);
         }
     }
 }
@@ -188,7 +282,8 @@ fuzz_target!(|input: Input| {
     let shards = 1 << (u32::from(input.shards) % (most + 1));
     let life = Life::default();
     let options = Options::new(capacity).shards(shards).policy(policy).stats(true);
-    let engine = Engine::with(options, life.clone()).expect("options that work");
+    let hasher = Masked { mask: input.mask, hash: 1 };
+    let engine = Engine::with_hasher(options, life.clone(), hasher).expect("options that work");
     let mut both = Both { engine, life, last: HashMap::new(), ids: 0 };
     for op in input.ops.iter().take(256) {
         both.run(op);

@@ -194,7 +194,8 @@ fn shared_slots(record: &Record) -> impl Iterator<Item = (&AtomicUsize, &AtomicU
 
 /// Whether a slot of this thread names this address.
 pub(super) fn names(address: usize) -> bool {
-    let is_named = |slot: &AtomicUsize| slot.load(Ordering::Relaxed) == address;
+    // Acquire: who claimed the slot said so after it was free.
+    let is_named = |slot: &AtomicUsize| slot.load(Ordering::Acquire) == address;
     let this = this_thread();
     // A claimant's word is about the present only while the slot is claimed; by this thread, if it is ours.
     let is_ours = |(slot, claimant): (&AtomicUsize, &AtomicUsize)| {
