@@ -61,7 +61,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "address",
         proves: "no memory is used after it was freed, beyond its end, or lost (AddressSanitizer, LeakSanitizer)",
-        minutes: 4,
+        minutes: 5,
         quick: false,
         needs: &[],
         present: |workspace| SANITIZED.iter().any(|(package, _)| workspace.has_package(package)),
@@ -70,7 +70,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "thread",
         proves: "no two threads touch the same memory without order (ThreadSanitizer)",
-        minutes: 4,
+        minutes: 6,
         quick: false,
         needs: &[],
         present: |workspace| SANITIZED.iter().any(|(package, _)| workspace.has_package(package)),
