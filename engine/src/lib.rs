@@ -36,6 +36,9 @@
 //! A panic in a hook, a closure, or a method of `K` or `V` reaches the caller that ran it. The engine stays whole:
 //! nothing is lost but what the operation itself had removed before, nothing is dropped twice, later calls work.
 
+// The oracle needs less than what it stands for.
+#![cfg_attr(nanotier_epoch, allow(dead_code, unused_imports, unused_macros))]
+
 mod engine;
 mod flight;
 mod held;

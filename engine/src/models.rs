@@ -9,6 +9,7 @@ use std::ptr;
 /// To be called where an execution begins.
 pub fn begin() {
     sync::begin();
+    reclaim::free_leaked();
 }
 
 /// Links one node, or none.

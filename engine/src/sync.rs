@@ -72,11 +72,6 @@ mod real {
     pub(crate) fn yield_now() {
         thread::yield_now();
     }
-
-    /// Memory that lives as long as the process.
-    pub(crate) fn leak<T>(value: T) -> &'static mut T {
-        Box::leak(Box::new(value))
-    }
 }
 
 #[cfg(nanotier_loom)]

@@ -37,6 +37,8 @@ mod grace;
 #[cfg(not(nanotier_epoch))]
 mod guard;
 #[cfg(not(nanotier_epoch))]
+mod leak;
+#[cfg(not(nanotier_epoch))]
 mod record;
 mod shared;
 
@@ -49,6 +51,8 @@ pub(crate) use epoch::{Glance, Grace, Guard, Held, prepare, stripe};
 pub(crate) use grace::{Grace, Held};
 #[cfg(not(nanotier_epoch))]
 pub(crate) use guard::{Glance, Guard};
+#[cfg(nanotier_loom)]
+pub(crate) use leak::free_leaked;
 #[cfg(not(nanotier_epoch))]
 pub(crate) use record::stripe;
 pub(crate) use shared::Shared;

@@ -1,9 +1,8 @@
 //! A thread's record: the slots in which it names the nodes that it looks at.
 
 use super::barrier::is_light;
-use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicUsize, Ordering, const_fn, leak, local_static, shared_static,
-};
+use super::leak::leak;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, const_fn, local_static, shared_static};
 use std::cell::Cell;
 use std::ptr;
 

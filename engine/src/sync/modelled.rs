@@ -6,7 +6,7 @@ pub(crate) use loom::sync::Arc;
 use loom::sync::atomic as checked;
 pub(crate) use loom::sync::atomic::fence;
 pub(crate) use loom::thread::ThreadId;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -235,25 +235,11 @@ pub(crate) fn yield_now() {
 }
 
 thread_local! {
-    /// Frees it. One thread of the system's runs all threads of an execution, and all executions of a model.
-    static LEAKED: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
-    /// How many threads of this execution have a number.
+    /// One thread of the system's runs all threads of an execution, and all executions of a model. How many threads of this execution have a number.
     static NUMBERED: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Memory that lives as long as the execution, which is what a process is to a model.
-#[expect(unsafe_code, reason = "frees what must live as long as everything else that is modelled")]
-pub(crate) fn leak<T: 'static>(value: T) -> &'static mut T {
-    let leaked = Box::into_raw(Box::new(value));
-    // SAFETY: from a box, and freed once; the next execution knows nothing of what this one could reach.
-    let free = move || drop(unsafe { Box::from_raw(leaked) });
-    LEAKED.with_borrow_mut(|others| others.push(Box::new(free)));
-    // SAFETY: as above; and nobody else has it yet.
-    unsafe { &mut *leaked }
 }
 
 /// To be called where an execution begins.
 pub(crate) fn begin() {
     NUMBERED.set(0);
-    LEAKED.take().into_iter().for_each(|free| free());
 }
