@@ -1,7 +1,7 @@
 //! One load per key at a time: who loads, who waits, and what they get.
 //!
 //! A flight is *up* while its shard lists it. Whoever writes or removes its key takes it off the list, under the
-//! shard's exclusive lock: it is *void* then, its value goes to those who already wait, and not into the engine.
+//! shard's lock: it is *void* then, its value goes to those who already wait, and not into the engine.
 //! A leader whose flight is still up takes it off itself, in the same critical section that admits the value. So:
 //! if the writer is first, the leader finds its flight gone and admits nothing; if the leader is first, the writer
 //! finds the value and replaces or removes it.

@@ -36,7 +36,7 @@ impl<K, V> Leaving<K, V> {
     }
 }
 
-/// A shard's departures that await their listener. Filled under the shard's exclusive lock, which makes the order;
+/// A shard's departures that await their listener. Filled under the shard's lock, which makes the order;
 /// emptied outside it, by one thread at a time, which keeps it.
 #[derive(Debug)]
 pub(crate) struct Outbox<K, V> {
@@ -62,7 +62,7 @@ impl<K, V> Outbox<K, V> {
         }
     }
 
-    /// Called under the shard's exclusive lock.
+    /// Called under the shard's lock.
     pub(crate) fn enqueue(&self, leaving: &mut Leaving<K, V>) {
         if leaving.first.is_none() {
             return;

@@ -190,9 +190,9 @@ where
     }
 }
 
-/// What a caller who found nothing finds on a second look, under the exclusive lock.
+/// What a caller who found nothing finds on a second look, under the lock.
 enum Joined<K, V> {
-    /// Not cloned here: `Clone` may read the engine, but not under the exclusive lock.
+    /// Not cloned here: `Clone` is the user's, and may take its time.
     Resident,
     Waiting(Arc<Flight<K, V>>),
     Leading,

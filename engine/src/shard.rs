@@ -366,7 +366,7 @@ impl<K, V> Drop for Heard<'_, K, V> {
 }
 
 /// How many entries an insert looks at for dead ones.
-const SWEPT_PER_INSERT: usize = 4;
+const SWEPT_PER_INSERT: usize = 8;
 
 /// How many entries may have left before a barrier is made for them: a share of the capacity, within bounds. A barrier
 /// costs some microseconds, and so many share it. Three times as many may take up memory while something comes for each

@@ -29,7 +29,7 @@ where
     /// as many as the policy must give up. So the capacity holds at every moment, and the new value is never the
     /// one that leaves. A load of this key that is under way will not be admitted.
     ///
-    /// Cost: one hash, one exclusive lock of one shard, amortised constant work.
+    /// Cost: one hash, one lock of one shard, amortised constant work.
     ///
     /// # Panics
     ///
@@ -61,7 +61,7 @@ where
     ///
     /// Nothing happens to the key between the question and the insert. `admit` sees the resident value even where
     /// it is dead, so that a caller who compares versions is not led astray by an expiry. It runs under the
-    /// exclusive lock of the key's shard.
+    /// lock of the key's shard.
     ///
     /// # Panics
     ///
@@ -92,7 +92,7 @@ where
     }
 
     /// Decides what becomes of `key` by what it has, and says what it has then. Nothing happens to the key in
-    /// between. `f` sees the live value, `None` if there is none; it runs under the exclusive lock of the key's
+    /// between. `f` sees the live value, `None` if there is none; it runs under the lock of the key's
     /// shard, and so do the clone of the answer and the weigher. Putting a value too heavy for the capacity
     /// removes the key. `Keep` counts as a use, and does not void a load under way; the others do.
     ///
@@ -221,7 +221,7 @@ where
     }
 
     /// Takes the live value of `key` if `f` says yes to it. Nothing happens to the key between the question and
-    /// the removal. `f` runs under the exclusive lock of the key's shard; it is not asked about a dead value,
+    /// the removal. `f` runs under the lock of the key's shard; it is not asked about a dead value,
     /// which leaves in any case. A load under way is voided only if a live value was taken. Waits for reads as
     /// [`take`](Self::take) does.
     ///
@@ -263,7 +263,7 @@ where
 
     /// Removes every live entry to which `keep` says no, and every dead one without asking. Entries that come
     /// while it runs may be passed over. Loads under way will not be admitted, since `keep` cannot be asked about
-    /// them. Holds the exclusive lock of one shard at a time, and `keep` runs under it.
+    /// them. Holds the lock of one shard at a time, and `keep` runs under it.
     ///
     /// # Panics
     ///
