@@ -95,7 +95,7 @@ fn a_barrier_of_somebody_else_frees_nothing_that_is_read() {
 /// The same with a barrier that nobody retires anything for, which leaves more turns to look at.
 #[test]
 fn a_barrier_that_began_before_a_node_was_unlinked_does_not_count_for_it() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let place = Place::new();
         season();
         let other = Arc::clone(&place);
@@ -151,7 +151,7 @@ fn a_record_that_changes_hands_names_what_its_new_thread_reads() {
 /// Two threads at once look for a record: each has one of its own.
 #[test]
 fn a_record_belongs_to_one_thread_at_a_time() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         // One record is there, and free.
         thread::spawn(season).join().unwrap();
         let place = Place::new();
@@ -172,7 +172,7 @@ fn a_record_belongs_to_one_thread_at_a_time() {
 /// More looks in one another than a thread has slots: the last ones are borrowed.
 #[test]
 fn a_borrowed_slot_protects_as_well_as_an_own_one() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let (place, others) = (Place::new(), [Place::new(), Place::new()]);
         let other = Arc::clone(&place);
         let owner = thread::spawn(move || {

@@ -27,7 +27,7 @@ fn version(engine: &Subject, key: u64) -> Option<u64> {
 /// An insert that makes the index grow against another.
 #[test]
 fn what_is_inserted_while_the_index_grows_is_there() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let engine = full(8);
         let other = Arc::clone(&engine);
         let writer = thread::spawn(move || {
@@ -46,7 +46,7 @@ fn what_is_inserted_while_the_index_grows_is_there() {
 /// A look for what is there all the time.
 #[test]
 fn what_stays_is_found_while_the_index_grows() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let engine = full(8);
         assert_eq!(version(&engine, A), Some(0));
         let other = Arc::clone(&engine);
@@ -60,7 +60,7 @@ fn what_stays_is_found_while_the_index_grows() {
 /// A look that began in the old index for what leaves the new one, and whose memory is used again.
 #[test]
 fn what_left_after_the_index_grew_is_not_touched_by_who_began_before() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let engine = full(8);
         assert_eq!(version(&engine, A), Some(0));
         let other = Arc::clone(&engine);
@@ -78,7 +78,7 @@ fn what_left_after_the_index_grew_is_not_touched_by_who_began_before() {
 /// Growth, a removal, and a reader: three threads.
 #[test]
 fn growth_and_a_removal_show_a_reader_what_stays_and_what_left() {
-    explore(Bound::Preemptions(2), || {
+    explore(Bound::Preemptions(3), || {
         let engine = full(8);
         assert_eq!(version(&engine, A), Some(0));
         let (one, other) = (Arc::clone(&engine), Arc::clone(&engine));

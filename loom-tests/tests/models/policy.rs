@@ -39,7 +39,7 @@ fn an_eviction_spares_what_was_used_and_never_takes_more_than_it_needs() {
 /// The hand, a use and a removal of the same entry.
 #[test]
 fn the_hand_a_use_and_a_removal_may_meet_at_one_entry() {
-    explore(Bound::Preemptions(2), || {
+    explore(Bound::Preemptions(5), || {
         let engine = subject(2);
         engine.insert(A, Value::new(A, 0));
         engine.insert(B, Value::new(B, 0));

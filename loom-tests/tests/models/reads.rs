@@ -22,7 +22,7 @@ fn seasoned(engine: &Subject) {
 /// A short look against an eviction and the reuse of the node, after a barrier of `flush`.
 #[test]
 fn a_reader_never_touches_a_node_that_was_reused() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let engine = subject(1);
         engine.insert(A, Value::new(A, 0));
         seasoned(&engine);
@@ -42,7 +42,7 @@ fn a_reader_never_touches_a_node_that_was_reused() {
 /// The same, where the writer has the node back by the grace that its next writes hasten.
 #[test]
 fn a_node_is_reused_without_a_flush_only_when_nobody_reads_it() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let engine = subject(2);
         engine.insert(A, Value::new(A, 0));
         engine.insert(B, Value::new(B, 0));
@@ -62,7 +62,7 @@ fn a_node_is_reused_without_a_flush_only_when_nobody_reads_it() {
 /// The long look: inside another, where the thread's first slot is taken.
 #[test]
 fn a_nested_reader_never_touches_a_node_that_was_reused() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let (outer, engine) = (subject(1), subject(1));
         outer.insert(B, Value::new(B, 0));
         engine.insert(A, Value::new(A, 0));
@@ -80,7 +80,7 @@ fn a_nested_reader_never_touches_a_node_that_was_reused() {
 /// The first look of a thread, which makes its record first; and its last, since it ends.
 #[test]
 fn a_thread_that_comes_and_goes_never_touches_a_node_that_was_reused() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let engine = subject(1);
         engine.insert(A, Value::new(A, 0));
         let other = Arc::clone(&engine);
@@ -136,7 +136,7 @@ fn a_replaced_key_is_never_missed() {
 /// `take` waits for the reader and for nobody else.
 #[test]
 fn who_takes_a_value_has_it_alone() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let engine = subject(1);
         engine.insert(A, Value::new(A, 0));
         seasoned(&engine);

@@ -33,7 +33,7 @@ fn a_slot_drops_each_value_once_and_never_under_a_reader() {
 /// The long look, against the same.
 #[test]
 fn a_nested_reader_of_a_slot_keeps_what_it_reads() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let slot = Arc::new(Slot::new());
         let outer = Mirror::new(());
         slot.insert(1, Value::new(1, 0));
@@ -97,7 +97,7 @@ fn two_publishers_number_their_versions_in_the_order_in_which_they_are_seen() {
 /// A wait against the publication that it waits for.
 #[test]
 fn who_waits_for_a_version_is_woken() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let mirror = Arc::new(Mirror::new(Value::new(7, 0)));
         let other = Arc::clone(&mirror);
         let publisher = thread::spawn(move || other.publish(Value::new(7, 1)));

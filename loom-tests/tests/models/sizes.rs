@@ -55,7 +55,7 @@ fn length_and_weight_are_never_more_than_there_can_be_and_exact_at_rest() {
 /// Length and weight while two writers want more than there is room for.
 #[test]
 fn weight_never_exceeds_the_capacity_whoever_wants_room() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(5), || {
         let engine = subject_with(Options::new(8), Weighed);
         engine.insert(A, Value::new(A, 3));
         let other = Arc::clone(&engine);

@@ -16,7 +16,7 @@ fn version(engine: &Subject) -> Option<u64> {
 /// Put against put.
 #[test]
 fn of_two_puts_one_stays_and_the_other_is_dropped_once() {
-    explore(Bound::Preemptions(3), || {
+    explore(Bound::Preemptions(4), || {
         let census = Census::default();
         let engine = subject(2);
         let put = |engine: &Subject, version| {
@@ -44,7 +44,7 @@ fn of_two_puts_one_stays_and_the_other_is_dropped_once() {
 /// Put against remove, and a reader.
 #[test]
 fn a_put_and_a_remove_come_one_after_the_other_for_everyone() {
-    explore(Bound::Preemptions(2), || {
+    explore(Bound::Preemptions(3), || {
         let engine = subject(2);
         engine.insert(A, Value::new(A, 0));
         assert_eq!(version(&engine), Some(0));
