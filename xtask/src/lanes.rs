@@ -14,7 +14,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "style",
         proves: "the code is formatted and free of lints",
-        minutes: 2,
+        minutes: 3,
         quick: true,
         needs: &[],
         present: |_| true,
@@ -32,7 +32,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "schedules",
         proves: "tiers and flights keep their promises in whatever order tasks take turns",
-        minutes: 3,
+        minutes: 4,
         quick: false,
         needs: &[],
         present: |workspace| workspace.has_package(SCHEDULES_PACKAGE),
@@ -50,7 +50,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "reclaim",
         proves: "the engine keeps its promises however it reclaims: by readers' fences, and by crossbeam-epoch, its oracle",
-        minutes: 3,
+        minutes: 4,
         quick: false,
         needs: &[],
         present: |workspace| workspace.has_package("nanotier-engine"),
@@ -61,7 +61,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "address",
         proves: "no memory is used after it was freed, beyond its end, or lost (AddressSanitizer, LeakSanitizer)",
-        minutes: 5,
+        minutes: 6,
         quick: false,
         needs: &[],
         present: |workspace| SANITIZED.iter().any(|(package, _)| workspace.has_package(package)),
