@@ -14,7 +14,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "style",
         proves: "the code is formatted and free of lints",
-        minutes: 3,
+        minutes: 2,
         quick: true,
         needs: &[],
         present: |_| true,
