@@ -11,7 +11,7 @@
 use crate::flight::Flights;
 use crate::options::Policy;
 use crate::policy::Order;
-use crate::table::{Departed, Slots};
+use crate::table::{Departed, Slots, Vacancy};
 use equivalent::Equivalent;
 use std::hash::Hash;
 
@@ -150,11 +150,14 @@ impl<'a, K, V> Residents<'a, K, V> {
         self.book.order.victim(&self.slots)
     }
 
-    /// Who must leave before an entry with this hash can come, room in the capacity or not: where the hash is so bad
-    /// that all places it may have are taken.
-    #[inline]
-    pub(crate) fn obstacle(&mut self, hash: u64) -> Option<u32> {
-        if self.slots.vacancy(hash).is_some() { None } else { self.slots.rival(hash) }
+    /// A place for an entry with this hash; or else who must leave before there is one, room in the capacity or not:
+    /// where the hash is so bad that all places it may have are taken.
+    #[inline(always)]
+    pub(crate) fn vacancy(&mut self, hash: u64) -> Result<Vacancy, u32> {
+        match self.slots.vacancy(hash) {
+            Some(vacancy) => Ok(vacancy),
+            None => Err(self.slots.rival(hash).expect("nanotier: places that are all taken are somebody's")),
+        }
     }
 
     /// The next entry in turn.
@@ -167,9 +170,8 @@ impl<'a, K, V> Residents<'a, K, V> {
 
     /// There must be room, and the key must not be resident. `dead` gets an entry to be dropped outside the lock.
     #[inline(always)]
-    pub(crate) fn add(&mut self, hash: u64, pair: (K, V), weight: u64, dead: &mut Option<(K, V)>) {
+    pub(crate) fn add(&mut self, vacancy: Vacancy, pair: (K, V), weight: u64, dead: &mut Option<(K, V)>) {
         debug_assert!(self.has_room(weight, None), "room is made before an entry is added");
-        let vacancy = self.slots.vacancy(hash).expect("nanotier: a place is made before an entry is added");
         let id = self.slots.insert(vacancy, pair, dead);
         self.book.order.added(id);
         self.book.set_weight(id, weight);

@@ -10,7 +10,7 @@ use crate::options::Policy;
 use crate::residents::{Book, Residents};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
-use crate::table::{Departed, Due, HasTable, Locked, Seat, Table};
+use crate::table::{Departed, Due, HasTable, Locked, Seat, Table, Vacancy};
 
 /// Aligned, so that neighbours share no cache line, nor a pair of them.
 // In this order: what every write touches comes after the lock's byte, which comes last in the table.
@@ -205,10 +205,10 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
 
     #[inline(always)]
     fn add(&mut self, hash: u64, pair: &mut Option<(K, V)>, weight: u64) {
-        self.make_room(hash, weight);
+        let vacancy = self.make_room(hash, weight);
         let pair = pair.take().expect("nanotier: a pair that is put is there");
         let (slots, book) = self.locked.parts();
-        Residents::new((slots, book)).add(hash, pair, weight, &mut self.departures.dead);
+        Residents::new((slots, book)).add(vacancy, pair, weight, &mut self.departures.dead);
         self.departures.shard.counters.count(|counters| &counters.inserts);
     }
 
@@ -288,15 +288,20 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
     }
 
     #[inline(always)]
-    fn make_room(&mut self, hash: u64, weight: u64) {
+    fn make_room(&mut self, hash: u64, weight: u64) -> Vacancy {
         while !self.residents().has_room(weight, None) {
             let Some(victim) = self.residents().victim() else { break };
             let cause = self.cause(victim, Cause::Capacity);
             self.retire(victim, cause);
         }
-        while let Some(rival) = self.residents().obstacle(hash) {
-            let cause = self.cause(rival, Cause::Capacity);
-            self.retire(rival, cause);
+        loop {
+            match self.residents().vacancy(hash) {
+                Ok(vacancy) => return vacancy,
+                Err(rival) => {
+                    let cause = self.cause(rival, Cause::Capacity);
+                    self.retire(rival, cause);
+                }
+            }
         }
     }
 }

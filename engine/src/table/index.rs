@@ -55,7 +55,7 @@ impl<K, V> Index<K, V> {
 
     /// The bucket that the upper part of a hash means.
     #[inline(always)]
-    fn home(&self, hash: u32) -> usize {
+    pub(super) fn home(&self, hash: u32) -> usize {
         // A multiplication instead of a division, and instead of sizes that are powers of two (Lemire 2016).
         ((u64::from(hash) * self.buckets.len() as u64) >> HASH_BITS) as usize
     }
@@ -250,7 +250,7 @@ impl<K, V> Index<K, V> {
         }
     }
 
-    /// All that is linked where `hash` could be, and its tag: no more than `PROBES` buckets.
+    /// All that is linked where an entry with this hash could be: in no more than `PROBES` buckets.
     pub(super) fn rivals(&self, hash: u32) -> impl Iterator<Item = *mut Node<K, V>> {
         self.way_from(self.home(hash))
             .flat_map(|at| &self.bucket(at).cells)
@@ -312,11 +312,7 @@ impl<K, V> Index<K, V> {
         (first(at as u64), first(at as u64 + 1))
     }
 
-    pub(super) fn home_of(&self, hash: u32) -> usize {
-        self.home(hash)
-    }
-
-    /// Shows each cell in which an entry with this home may be, until `f` says that it is enough.
+    /// Each cell in which an entry with this home may be.
     pub(super) fn cells_from(&self, home: usize) -> impl Iterator<Item = &AtomicPtr<Node<K, V>>> {
         let mut is_last = false;
         self.way_from(home)

@@ -44,7 +44,7 @@ use std::ptr::{self, NonNull};
 
 pub(crate) use garbage::Due;
 pub(crate) use sharded::{HasTable, Seat, Sharded};
-pub(crate) use slots::{Departed, Slots};
+pub(crate) use slots::{Departed, Slots, Vacancy};
 
 /// One shard's entries, and whatever else its lock guards (`X`). Readers begin at the head, which is elsewhere.
 pub(crate) struct Table<K, V, X> {

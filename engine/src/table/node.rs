@@ -56,6 +56,16 @@ impl<K, V> Node<K, V> {
         &self.used
     }
 
+    /// Clears the mark of a use and says what it was.
+    #[inline(always)]
+    pub(super) fn forget_use(&self) -> bool {
+        let was_used = self.used.load(Ordering::Relaxed) != 0;
+        if was_used {
+            self.used.store(0, Ordering::Relaxed);
+        }
+        was_used
+    }
+
     /// Shows the entry.
     ///
     /// # Safety

@@ -281,17 +281,6 @@ impl<'a, K, V> Slots<'a, K, V> {
         Touch::of(self.node(id)).mark();
     }
 
-    /// Clears the mark and says what it was.
-    #[inline]
-    pub(crate) fn forget_use(&self, id: u32) -> bool {
-        let used = self.node(id).used();
-        let was = used.load(Ordering::Relaxed) != 0;
-        if was {
-            used.store(0, Ordering::Relaxed);
-        }
-        was
-    }
-
     /// The first entry with this number or a higher one.
     #[inline]
     pub(crate) fn next_from(&self, id: u32) -> Option<u32> {
@@ -315,11 +304,7 @@ impl<'a, K, V> Slots<'a, K, V> {
         let slab = &self.owner.slab;
         let next = slab.next_linked(id).or_else(|| slab.next_linked(0))?;
         // SAFETY: nodes live as long as the slab.
-        let used = unsafe { &*slab.node(next) }.used();
-        let was_used = used.load(Ordering::Relaxed) != 0;
-        if was_used {
-            used.store(0, Ordering::Relaxed);
-        }
+        let was_used = unsafe { &*slab.node(next) }.forget_use();
         Some((next, was_used))
     }
 
@@ -345,11 +330,11 @@ impl<'a, K, V> Slots<'a, K, V> {
         let mut any = None;
         for node in self.owner.current().rivals(index::upper(hash)) {
             // SAFETY: nodes live as long as the slab.
-            let id = unsafe { &*node }.id();
-            if !self.forget_use(id) {
-                return Some(id);
+            let node = unsafe { &*node };
+            if !node.forget_use() {
+                return Some(node.id());
             }
-            any = any.or(Some(id));
+            any = any.or(Some(node.id()));
         }
         any
     }

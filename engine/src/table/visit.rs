@@ -24,7 +24,7 @@ impl<K, V, X> Table<K, V, X> {
             let current = self.index().load(Ordering::Acquire);
             // SAFETY: an index lives as long as the table, and was published whole.
             let index = unsafe { &*current };
-            let home = index.home_of(hash);
+            let home = index.home(hash);
             let before = shown.len();
             for cell in index.cells_from(home) {
                 let guard = Guard::enter();
@@ -34,7 +34,7 @@ impl<K, V, X> Table<K, V, X> {
                 }
                 // SAFETY: nodes live as long as the table. It is protected, so it keeps its hash.
                 let hash = unsafe { &*node }.hash();
-                if u64::from(hash) < from || index.home_of(hash) != home {
+                if u64::from(hash) < from || index.home(hash) != home {
                     continue;
                 }
                 if !shown[..before].contains(&(node.addr(), hash)) {
