@@ -181,10 +181,15 @@ pub(crate) fn schedules_build_step(workspace: &Workspace) -> Step {
 }
 
 fn schedules_program(workspace: &Workspace) -> Program {
+    flagged_tests(workspace, SCHEDULES_PACKAGE, "schedules")
+}
+
+/// The tests of a package that is empty without the flag of this name, in a target folder of this name.
+fn flagged_tests(workspace: &Workspace, package: &str, name: &str) -> Program {
     Program::cargo("test --release --locked --no-fail-fast -p")
-        .arg(SCHEDULES_PACKAGE)
-        .args(["--target-dir".to_owned(), path(&workspace.target.join("schedules"))])
-        .env("RUSTFLAGS", "--cfg nanotier_schedules")
+        .arg(package)
+        .args(["--target-dir".to_owned(), path(&workspace.target.join(name))])
+        .env("RUSTFLAGS", format!("--cfg nanotier_{name}"))
 }
 
 fn reclaim_step(workspace: &Workspace, cfg: &str) -> Step {
@@ -211,11 +216,12 @@ fn counts_steps(workspace: &Workspace) -> Vec<Step> {
 
 /// How far each model goes is its own business; what it looked at, it says.
 fn loom_step(workspace: &Workspace) -> Step {
-    let program = Program::cargo("test --release --locked --no-fail-fast --tests -p")
-        .arg(LOOM_PACKAGE)
-        .args(["--target-dir".to_owned(), path(&workspace.target.join("loom"))])
-        .env("RUSTFLAGS", "--cfg nanotier_loom")
-        .args(["--", "--test-threads=2", "--nocapture"]);
+    let program = flagged_tests(workspace, LOOM_PACKAGE, "loom").args([
+        "--tests",
+        "--",
+        "--test-threads=2",
+        "--nocapture",
+    ]);
     step("models", program, Expect::Tests)
 }
 
