@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::lifecycle::Lifecycle;
 use crate::options::Policy;
+use crate::table::Touch;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
 
@@ -94,15 +95,38 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let found = self.shards.read(hash, key, |resident, value, touch| {
+        let looked = self.shards.glance(hash, key, |resident: &K, value: &V, touch: Touch<'_>, stripe| {
             let answer = f(resident, value)?;
             touch.mark();
-            self.stats.hit();
+            self.stats.hit(stripe);
             Some(answer)
         });
-        if let Some(Some(answer)) = found {
-            return Some(answer);
+        match looked {
+            Ok(Some(answer)) => Some(answer),
+            Ok(None) => self.miss(),
+            Err(f) => self.read_further(hash, key, f),
         }
+    }
+
+    // Out of line, and last: so that a hit saves no registers for it.
+    #[inline(never)]
+    fn read_further<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        f: impl FnOnce(&K, &V, Touch<'_>, Option<usize>) -> Option<R>,
+    ) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        match self.shards.read_further(hash, key, f) {
+            Some(Some(answer)) => Some(answer),
+            _ => self.miss(),
+        }
+    }
+
+    #[inline(never)]
+    fn miss<R>(&self) -> Option<R> {
         self.stats.miss();
         None
     }
@@ -143,7 +167,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        let found = self.shards.read(hash, key, |resident, value, _| {
+        let found = self.shards.read(hash, key, |resident, value, _, _| {
             if L::EXPIRES && self.lifecycle.is_dead(resident, value) { None } else { Some(f(value)) }
         });
         found.flatten()

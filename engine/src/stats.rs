@@ -43,8 +43,15 @@ impl Stats {
 /// Look-ups, counted on a line that the thread has for itself: by a load, an addition and a store.
 #[derive(Debug)]
 pub(crate) struct Lookups {
-    /// The last is for all threads that have none of their own. `None`: not asked for.
-    stripes: Option<Box<[Stripe]>>,
+    /// `None`: not asked for.
+    stripes: Option<Box<Stripes>>,
+}
+
+#[derive(Debug)]
+struct Stripes {
+    own: [Stripe; STRIPES],
+    /// For all threads that have none of their own.
+    common: Stripe,
 }
 
 /// Two lines, since processors fetch them in pairs.
@@ -57,25 +64,28 @@ struct Stripe {
 
 impl Lookups {
     pub(crate) fn new(on: bool) -> Self {
-        Self { stripes: on.then(|| (0..STRIPES).map(|_| Stripe::default()).collect()) }
+        let stripes =
+            || Stripes { own: std::array::from_fn(|_| Stripe::default()), common: Stripe::default() };
+        Self { stripes: on.then(|| Box::new(stripes())) }
     }
 
+    /// `stripe` is this thread's.
     #[inline(always)]
-    pub(crate) fn hit(&self) {
+    pub(crate) fn hit(&self, stripe: Option<usize>) {
         if let Some(stripes) = &self.stripes {
-            count(stripes, |stripe| &stripe.hits);
+            stripes.count(stripe, |stripe| &stripe.hits);
         }
     }
 
-    #[inline(always)]
     pub(crate) fn miss(&self) {
         if let Some(stripes) = &self.stripes {
-            count(stripes, |stripe| &stripe.misses);
+            stripes.count(stripe(), |stripe| &stripe.misses);
         }
     }
 
     pub(crate) fn add_to(&self, sum: &mut Stats) {
-        for stripe in self.stripes.iter().flatten() {
+        let Some(stripes) = &self.stripes else { return };
+        for stripe in stripes.own.iter().chain([&stripes.common]) {
             sum.hits = sum.hits.saturating_add(stripe.hits.load(Ordering::Relaxed));
             sum.misses = sum.misses.saturating_add(stripe.misses.load(Ordering::Relaxed));
         }
@@ -86,23 +96,24 @@ impl Lookups {
     }
 }
 
-#[inline(always)]
-fn count(stripes: &[Stripe], which: impl FnOnce(&Stripe) -> &AtomicU64) {
-    let common = stripes.len() - 1;
-    match stripe() {
-        Some(own) if own < common => {
-            let counter = which(&stripes[own]);
-            // No other thread writes to it while this one lives, and the one that had the number before has ended.
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
-        _ => {
-            which(&stripes[common]).fetch_add(1, Ordering::Relaxed);
+impl Stripes {
+    #[inline(always)]
+    fn count(&self, stripe: Option<usize>, which: impl FnOnce(&Stripe) -> &AtomicU64) {
+        match stripe.and_then(|nth| self.own.get(nth)) {
+            Some(own) => {
+                let counter = which(own);
+                // No other thread writes to it while this one lives, and the one that had the number before has ended.
+                counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            }
+            None => {
+                which(&self.common).fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 }
 
-/// How many threads can have a line of their own, and one more.
-const STRIPES: usize = 65;
+/// How many threads can have a line of their own.
+const STRIPES: usize = 64;
 
 /// One shard's counters. Written by whoever works in the shard, read by `stats`. Relaxed throughout: nothing is
 /// published by them.

@@ -58,6 +58,11 @@ impl Glance {
         Some(Self(Guard::enter()))
     }
 
+    #[expect(clippy::unused_self, reason = "as the other strategy has it")]
+    pub(crate) fn stripe(&self) -> Option<usize> {
+        stripe()
+    }
+
     pub(crate) fn protect<T>(&self, cell: &AtomicPtr<T>) -> *mut T {
         self.0.protect(cell)
     }

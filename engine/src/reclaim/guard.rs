@@ -1,7 +1,7 @@
 //! A look at nodes: a slot, for as long as the look lasts.
 
 use super::barrier::{light, lightest};
-use super::record::{self, FREE, borrow_shared, names, own_or_new};
+use super::record::{self, FREE, Record, borrow_shared, names, own_or_new};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 use std::marker::PhantomData;
 use std::ptr;
@@ -76,18 +76,25 @@ impl Drop for Guard {
 /// will do: which is nearly always. Whoever does not get one, or nothing by it, makes a guard.
 #[derive(Debug)]
 pub(crate) struct Glance {
-    slot: &'static AtomicUsize,
+    /// Whose first slot this is.
+    record: &'static Record,
     _of_this_thread: PhantomData<*const ()>,
 }
 
 impl Glance {
     #[inline(always)]
     pub(crate) fn begin() -> Option<Self> {
-        let slot = record::light();
-        if slot.load(Ordering::Relaxed) != FREE {
+        let record = record::light();
+        if record.slots[0].load(Ordering::Relaxed) != FREE {
             return None;
         }
-        Some(Self { slot, _of_this_thread: PhantomData })
+        Some(Self { record, _of_this_thread: PhantomData })
+    }
+
+    /// As [`stripe`](super::stripe).
+    #[inline(always)]
+    pub(crate) fn stripe(&self) -> Option<usize> {
+        Some(self.record.number)
     }
 
     /// As [`Guard::protect`], but gives up with null if the cell changes meanwhile.
@@ -95,7 +102,7 @@ impl Glance {
     pub(crate) fn protect<T>(&self, cell: &AtomicPtr<T>) -> *mut T {
         let found = cell.load(Ordering::Relaxed);
         // Release, and acquire: as in `Guard`.
-        self.slot.store(found.addr(), Ordering::Release);
+        self.record.slots[0].store(found.addr(), Ordering::Release);
         lightest();
         if cell.load(Ordering::Acquire) == found { found } else { ptr::null_mut() }
     }
@@ -105,6 +112,6 @@ impl Drop for Glance {
     #[inline(always)]
     fn drop(&mut self) {
         // Release: all that was read comes before.
-        self.slot.store(FREE, Ordering::Release);
+        self.record.slots[0].store(FREE, Ordering::Release);
     }
 }

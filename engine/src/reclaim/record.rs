@@ -18,7 +18,7 @@ pub(super) struct Record {
     /// slot by slot. `None` in a thread's own record.
     claimants: Option<[AtomicUsize; SLOTS]>,
     /// Counted from 0 in the order of creation.
-    number: usize,
+    pub(super) number: usize,
     next: AtomicPtr<Record>,
 }
 
@@ -99,9 +99,9 @@ impl Drop for AtExit {
 }
 
 local_static! {
-    /// The first slot of this thread's record, if the lightest barrier will do for it; else one that is never free, so
-    /// that one question answers both. Without a destructor, so that reaching it is one load.
-    static LIGHT: Cell<&'static AtomicUsize> = Cell::new(busy());
+    /// This thread's record, if the lightest barrier will do for it; else one whose first slot is never free, so that
+    /// one question answers both. Without a destructor, so that reaching it is one load.
+    static LIGHT: Cell<&'static Record> = Cell::new(busy());
 }
 
 local_static! {
@@ -113,28 +113,40 @@ local_static! {
     static EXIT: AtExit = AtExit(Cell::new(None));
 }
 
-/// The first slot of this thread's record, if it has one already and the lightest barrier will do; else a slot that
-/// is not free.
+/// This thread's record, if it has one already and the lightest barrier will do; else one whose first slot is not free.
 #[cfg(not(nanotier_loom))]
 #[inline(always)]
-pub(super) fn light() -> &'static AtomicUsize {
+pub(super) fn light() -> &'static Record {
     LIGHT.get()
 }
 
 #[cfg(nanotier_loom)]
-pub(super) fn light() -> &'static AtomicUsize {
+pub(super) fn light() -> &'static Record {
     LIGHT.try_with(Cell::get).unwrap_or_else(|_| busy())
 }
 
+/// On no list, and nobody's.
 #[cfg(not(nanotier_loom))]
-const fn busy() -> &'static AtomicUsize {
-    static BUSY: AtomicUsize = AtomicUsize::new(CLAIMED);
+const fn busy() -> &'static Record {
+    static BUSY: Record = Record {
+        slots: [const { AtomicUsize::new(CLAIMED) }; SLOTS],
+        taken: AtomicBool::new(true),
+        claimants: None,
+        number: usize::MAX,
+        next: AtomicPtr::new(ptr::null_mut()),
+    };
     &BUSY
 }
 
 #[cfg(nanotier_loom)]
-fn busy() -> &'static AtomicUsize {
-    leak(AtomicUsize::new(CLAIMED))
+fn busy() -> &'static Record {
+    leak(Record {
+        slots: std::array::from_fn(|_| AtomicUsize::new(CLAIMED)),
+        taken: AtomicBool::new(true),
+        claimants: None,
+        number: usize::MAX,
+        next: AtomicPtr::new(ptr::null_mut()),
+    })
 }
 
 /// This thread's record, if it has one already.
@@ -168,7 +180,7 @@ pub(super) fn own_or_new() -> Option<&'static Record> {
     let record = registered.ok()?;
     OWN.try_with(|own| own.set(Some(record))).ok()?;
     if is_light() {
-        LIGHT.try_with(|own| own.set(&record.slots[0])).ok()?;
+        LIGHT.try_with(|own| own.set(record)).ok()?;
     }
     Some(record)
 }

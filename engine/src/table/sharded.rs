@@ -3,7 +3,7 @@
 use super::Table;
 use super::index::Index;
 use super::node::{Node, Touch};
-use crate::reclaim::{Glance, Guard};
+use crate::reclaim::{Glance, Guard, stripe};
 use crate::sync::{AtomicPtr, Ordering};
 use equivalent::Equivalent;
 use std::fmt;
@@ -88,29 +88,50 @@ impl<K, V, T: HasTable<K, V>> Sharded<K, V, T> {
 
     /// Shows the entry of `key` to `f`, if there is one. No lock, and no write to what other threads read but for those
     /// of `f`. `f` may do what it likes: nothing is held but the one entry.
-    #[inline(always)]
-    pub(crate) fn read<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&K, &V, Touch<'_>) -> R) -> Option<R>
+    #[inline]
+    pub(crate) fn read<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        f: impl FnOnce(&K, &V, Touch<'_>, Option<usize>) -> R,
+    ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if let Some(glance) = Glance::begin() {
-            // SAFETY: the mask is one less than the number of heads. Checked by the assertions in `new`.
-            let head = unsafe { self.heads.get_unchecked(self.nth(hash)) };
-            // SAFETY: never null (asserted in `new`); an index was published whole (release in `grow`), and lives as
-            // long as its table, which lives as long as this.
-            let index = unsafe { &*head.0.load(Ordering::Acquire) };
-            let node = index.find_at_a_glance(&glance, hash, key);
-            if !node.is_null() {
-                // SAFETY: the node was protected by the glance, which lives to the end of this block: T1 and R1.
-                // Checked by `loom-tests` L1 to L3 and by the sharp stress under the address sanitizer.
-                return Some(unsafe { Node::look(node, f) });
-            }
-        }
-        self.read_slowly(hash, key, f)
+        self.glance(hash, key, f).map_or_else(|f| self.read_further(hash, key, f), Some)
     }
 
+    /// As [`read`](Self::read), if the entry is the first that comes into question, as most are; else `f` comes back,
+    /// and [`read_further`](Self::read_further) has the answer. `f` is told this thread's stripe.
+    #[inline(always)]
+    pub(crate) fn glance<Q, R, F>(&self, hash: u64, key: &Q, f: F) -> Result<R, F>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        F: FnOnce(&K, &V, Touch<'_>, Option<usize>) -> R,
+    {
+        let Some(glance) = Glance::begin() else { return Err(f) };
+        // SAFETY: the mask is one less than the number of heads. Checked by the assertions in `new`.
+        let head = unsafe { self.heads.get_unchecked(self.nth(hash)) };
+        // SAFETY: never null (asserted in `new`); an index was published whole (release in `grow`), and lives as long
+        // as its table, which lives as long as this.
+        let index = unsafe { &*head.0.load(Ordering::Acquire) };
+        let node = index.find_at_a_glance(&glance, hash, key);
+        if node.is_null() {
+            return Err(f);
+        }
+        // SAFETY: the node was protected by the glance, which lives to the end of this function: T1 and R1. Checked by
+        // `loom-tests` L1 to L3 and by the sharp stress under the address sanitizer.
+        Ok(unsafe { Node::look(node, |key, value, touch| f(key, value, touch, glance.stripe())) })
+    }
+
+    /// As [`read`](Self::read), wherever the entry may be.
     #[inline(never)]
-    fn read_slowly<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&K, &V, Touch<'_>) -> R) -> Option<R>
+    pub(crate) fn read_further<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        f: impl FnOnce(&K, &V, Touch<'_>, Option<usize>) -> R,
+    ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -120,7 +141,7 @@ impl<K, V, T: HasTable<K, V>> Sharded<K, V, T> {
             return None;
         }
         // SAFETY: the node was protected by the guard, which lives to the end of this function: T1 and R1.
-        Some(unsafe { Node::look(node, f) })
+        Some(unsafe { Node::look(node, |key, value, touch| f(key, value, touch, stripe())) })
     }
 }
 
