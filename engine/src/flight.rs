@@ -6,7 +6,7 @@
 //! if the writer is first, the leader finds its flight gone and admits nothing; if the leader is first, the writer
 //! finds the value and replaces or removes it.
 
-use crate::sync::{Arc, Condvar, Mutex, OnceLock, ThreadId, shared_static, thread};
+use crate::sync::{Arc, Condvar, Mutex, OnceLock, shared_static, this_thread};
 use equivalent::Equivalent;
 use hashbrown::HashTable;
 use std::hash::Hash;
@@ -16,7 +16,7 @@ pub(crate) struct Flight<K, V> {
     hash: u64,
     key: K,
     /// The thread that runs the loader.
-    leader: ThreadId,
+    leader: usize,
     /// Set once, by the leader: the value, or `None` when the load came to nothing.
     outcome: OnceLock<Option<V>>,
     /// Guards nothing but the moment between a waiter's look at `outcome` and its sleep.
@@ -34,7 +34,7 @@ impl<K, V> Flight<K, V> {
         Self {
             hash,
             key,
-            leader: thread::current().id(),
+            leader: this_thread(),
             outcome: OnceLock::new(),
             landing: Mutex::new(()),
             landed: Condvar::new(),
@@ -74,7 +74,7 @@ impl<K, V> Flight<K, V> {
     }
 
     fn announce_wait(&self) -> Result<(), Cycle> {
-        let waiter = thread::current().id();
+        let waiter = this_thread();
         let mut waits = WAITS.lock();
         if self.is_settled() {
             return Ok(());
@@ -101,8 +101,8 @@ impl<K, V> Flight<K, V> {
 /// One thread waits for another. A thread waits for one flight at a time, so following the leaders decides at once
 /// whether a wait would close a circle.
 struct Wait {
-    waiter: ThreadId,
-    leader: ThreadId,
+    waiter: usize,
+    leader: usize,
     flight: usize,
 }
 

@@ -172,9 +172,9 @@ where
         let mut pair = Some((key, value));
         let key = &pair.as_ref().expect("it was put here right above").0;
         let mut shard = self.writing(hash);
-        // The dead value that the load is to follow may still be there.
-        let found = shard.residents().find(hash, key);
         if shard.residents().book.flights.land(&own.flight) {
+            // Whoever put a value there has voided the flight; but a dead one, which the load follows, may be left.
+            let found = if L::EXPIRES { shard.residents().find(hash, key) } else { None };
             shard.put(hash, found, &mut pair, weight);
         }
         drop(shard);

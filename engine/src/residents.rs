@@ -207,7 +207,7 @@ impl<'a, K, V> Residents<'a, K, V> {
     }
 
     /// Removes an entry, to be dropped when nobody reads it any more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn discard(&mut self, id: u32) {
         self.book.order.removed(id);
         let weight = self.book.weight_of(id);

@@ -121,6 +121,11 @@ impl Held {
     }
 
     #[expect(clippy::unused_self, reason = "as the other strategy has it")]
+    pub(crate) fn is_empty(&self) -> bool {
+        true
+    }
+
+    #[expect(clippy::unused_self, reason = "as the other strategy has it")]
     pub(crate) fn bytes(&self) -> usize {
         0
     }

@@ -90,6 +90,11 @@ impl Held {
         self.addresses.contains(&node.addr())
     }
 
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.addresses.len()
     }

@@ -2,7 +2,9 @@
 
 use super::barrier::is_light;
 use super::leak::leak;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, const_fn, local_static, shared_static};
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicUsize, Ordering, const_fn, local_static, shared_static, this_thread,
+};
 use std::cell::Cell;
 use std::ptr;
 
@@ -214,15 +216,6 @@ pub(super) fn names(address: usize) -> bool {
     };
     own().is_some_and(|record| record.slots.iter().any(is_named))
         || records().flat_map(shared_slots).any(is_ours)
-}
-
-/// Tells threads that live at the same time apart.
-fn this_thread() -> usize {
-    local_static! {
-        static PLACE: u8 = 0;
-    }
-    // Without a destructor, so it can be reached to the very end of its thread.
-    PLACE.try_with(|place| ptr::from_ref(place).addr()).unwrap_or_default()
 }
 
 /// A number that this thread alone has while it lives, if it has one: small, and used again after it.

@@ -5,14 +5,12 @@ pub(crate) use loom::cell::UnsafeCell;
 pub(crate) use loom::sync::Arc;
 use loom::sync::atomic as checked;
 pub(crate) use loom::sync::atomic::fence;
-pub(crate) use loom::thread::ThreadId;
 use std::cell::Cell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 /// Threads are the model checker's, which take turns on one thread of the system's.
 pub(crate) mod thread {
-    pub(crate) use loom::thread::current;
     pub(crate) use std::thread::available_parallelism;
 }
 

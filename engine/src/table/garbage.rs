@@ -70,8 +70,17 @@ impl Garbage {
     }
 
     /// A node whose entry nobody can be looking at, in the order in which they were retired.
-    #[inline]
+    #[inline(always)]
     pub(super) fn ready<K, V>(&mut self, node: impl Fn(u32) -> *mut Node<K, V>) -> Option<u32> {
+        if self.ready > 0 && self.held.is_empty() {
+            self.ready -= 1;
+            return self.queue.pop_front();
+        }
+        self.ready_slowly(node)
+    }
+
+    #[inline(never)]
+    fn ready_slowly<K, V>(&mut self, node: impl Fn(u32) -> *mut Node<K, V>) -> Option<u32> {
         loop {
             while self.ready > 0 {
                 self.ready -= 1;

@@ -29,6 +29,8 @@ pub(super) struct Index<K, V> {
 /// Where in an index an entry is, or could be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
+    /// Where the entry would be if there were room.
+    home: usize,
     bucket: usize,
     pub(super) way: usize,
 }
@@ -120,6 +122,14 @@ impl<K, V> Index<K, V> {
         ptr::null_mut()
     }
 
+    /// Whether the home of this hash shows that no entry has it: nothing with this tag, and nobody has gone further.
+    #[inline]
+    pub(super) fn is_surely_absent(&self, hash: u64) -> bool {
+        // Acquire: as in `find`.
+        let header = self.bucket(self.home(upper(hash))).header.load(Ordering::Acquire);
+        matching(header, tag(hash)) == 0 && passed(header) == 0
+    }
+
     /// The node with this key, protected by `guard`, or null. For anyone, at any time.
     pub(super) fn find<Q>(&self, guard: &Guard, hash: u64, key: &Q) -> *mut Node<K, V>
     where
@@ -186,22 +196,22 @@ impl<K, V> Index<K, V> {
     pub(super) fn vacancy(&self, hash: u32) -> Option<Place> {
         let home = self.home(hash);
         match self.bucket(home).vacant_way() {
-            Some(way) => Some(Place { bucket: home, way }),
+            Some(way) => Some(Place { home, bucket: home, way }),
             None => self.vacancy_further_on(home),
         }
     }
 
     #[inline(never)]
     fn vacancy_further_on(&self, home: usize) -> Option<Place> {
-        self.way_from(home).find_map(|at| Some(Place { bucket: at, way: self.bucket(at).vacant_way()? }))
+        self.way_from(home)
+            .find_map(|at| Some(Place { home, bucket: at, way: self.bucket(at).vacant_way()? }))
     }
 
     /// Links a node where [`vacancy`](Self::vacancy) said.
     #[inline]
-    pub(super) fn link(&self, place: Place, hash: u32, tag: u8, node: *mut Node<K, V>) {
-        let home = self.home(hash);
-        if home != place.bucket {
-            self.way_from(home)
+    pub(super) fn link(&self, place: Place, tag: u8, node: *mut Node<K, V>) {
+        if place.home != place.bucket {
+            self.way_from(place.home)
                 .take_while(|&at| at != place.bucket)
                 .for_each(|at| self.bucket(at).count_passing());
         }
@@ -220,14 +230,14 @@ impl<K, V> Index<K, V> {
         };
         let home = self.home(hash);
         if is_in(&home) {
-            return Some(Place { bucket: home, way });
+            return Some(Place { home, bucket: home, way });
         }
         self.place_further_on(home, way, is_in)
     }
 
     #[inline(never)]
     fn place_further_on(&self, home: usize, way: usize, is_in: impl Fn(&usize) -> bool) -> Option<Place> {
-        self.way_from(home).find(is_in).map(|bucket| Place { bucket, way })
+        self.way_from(home).find(is_in).map(|bucket| Place { home, bucket, way })
     }
 
     /// Links another node in the place of one. The tag stays: the keys are equal.
@@ -237,14 +247,13 @@ impl<K, V> Index<K, V> {
     }
 
     #[inline]
-    pub(super) fn unlink(&self, place: Place, hash: u32) {
+    pub(super) fn unlink(&self, place: Place) {
         let bucket = self.bucket(place.bucket);
         // The tag last: see `link`.
         bucket.cells[place.way].store(ptr::null_mut(), Ordering::Release);
         bucket.set_tag(place.way, 0);
-        let home = self.home(hash);
-        if home != place.bucket {
-            self.way_from(home)
+        if place.home != place.bucket {
+            self.way_from(place.home)
                 .take_while(|&at| at != place.bucket)
                 .for_each(|at| self.bucket(at).count_passing_no_more());
         }
@@ -271,7 +280,7 @@ impl<K, V> Index<K, V> {
                 let hash = unsafe { &*node }.hash();
                 let Some(place) = self.vacancy(hash) else { return false };
                 // The node's own way is set when all have found one.
-                self.link(place, hash, header.to_le_bytes()[way], node);
+                self.link(place, header.to_le_bytes()[way], node);
                 true
             })
         })

@@ -86,6 +86,16 @@ impl<K, V, X> Table<K, V, X> {
         unsafe { self.head.as_ref() }.cell()
     }
 
+    /// Whether no entry with this hash is here, as far as one look shows: most misses need no more.
+    #[inline]
+    fn is_surely_absent(&self, hash: u64) -> bool {
+        let current = self.index().load(Ordering::Acquire);
+        // SAFETY: as in `find`.
+        let is_absent = unsafe { &*current }.is_surely_absent(hash);
+        // As in `find`: of an index that was not the current one, nothing follows.
+        is_absent && ptr::eq(self.index().load(Ordering::Acquire), current)
+    }
+
     /// The node with this key, protected by `guard`, or null.
     fn find<Q>(&self, guard: &Guard, hash: u64, key: &Q) -> *mut Node<K, V>
     where

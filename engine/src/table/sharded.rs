@@ -135,8 +135,12 @@ impl<K, V, T: HasTable<K, V>> Sharded<K, V, T> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        let table = self.shard(hash).table();
+        if table.is_surely_absent(hash) {
+            return None;
+        }
         let guard = Guard::enter();
-        let node = self.shard(hash).table().find(&guard, hash, key);
+        let node = table.find(&guard, hash, key);
         if node.is_null() {
             return None;
         }

@@ -55,9 +55,7 @@ impl<K, V> Slab<K, V> {
     /// The node's address. It stays the same until the chunk is freed.
     #[inline]
     pub(super) fn node(&self, id: u32) -> *mut Node<K, V> {
-        let chunk = &self.chunks[id as usize / CHUNK];
-        // SAFETY: the chunk has `CHUNK` nodes, and this is one of them.
-        unsafe { chunk.nodes.as_ptr().add(id as usize % CHUNK) }
+        self.chunks[id as usize / CHUNK].node(id)
     }
 
     /// An address some lines after a node's: to be fetched, not looked at.
@@ -72,16 +70,21 @@ impl<K, V> Slab<K, V> {
         linked & bit(id) != 0
     }
 
+    /// Writes down that the node has an entry and is linked. Answers its address.
     #[inline]
-    pub(super) fn set_linked(&mut self, id: u32) {
+    pub(super) fn set_linked(&mut self, id: u32) -> *mut Node<K, V> {
         let chunk = &mut self.chunks[id as usize / CHUNK];
         chunk.linked |= bit(id);
         chunk.full |= bit(id);
+        chunk.node(id)
     }
 
+    /// Writes down that the node is not linked. Answers its address.
     #[inline]
-    pub(super) fn set_unlinked(&mut self, id: u32) {
-        self.chunks[id as usize / CHUNK].linked &= !bit(id);
+    pub(super) fn set_unlinked(&mut self, id: u32) -> *mut Node<K, V> {
+        let chunk = &mut self.chunks[id as usize / CHUNK];
+        chunk.linked &= !bit(id);
+        chunk.node(id)
     }
 
     #[inline]
@@ -151,6 +154,12 @@ impl<K, V> Chunk<K, V> {
         // SAFETY: a box is not null.
         let nodes = unsafe { NonNull::new_unchecked(Box::into_raw(nodes).cast()) };
         Self { nodes, linked: 0, full: 0 }
+    }
+
+    #[inline(always)]
+    fn node(&self, id: u32) -> *mut Node<K, V> {
+        // SAFETY: a chunk has `CHUNK` nodes, and this is one of them.
+        unsafe { self.nodes.as_ptr().add(id as usize % CHUNK) }
     }
 }
 

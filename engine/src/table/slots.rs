@@ -351,12 +351,11 @@ impl<'a, K, V> Slots<'a, K, V> {
         dead: &mut Option<(K, V)>,
     ) -> u32 {
         let id = self.owner.take_node(dead);
-        let node = self.owner.slab.node(id);
+        let node = self.owner.slab.set_linked(id);
         let (upper, tag) = (index::upper(vacancy.hash), index::tag(vacancy.hash));
         // SAFETY: `take_node` answers nodes that nobody looks at, and has taken out what was there.
         unsafe { Node::put_entry(node, upper, vacancy.place.way, key, value) };
-        self.owner.current().link(vacancy.place, upper, tag, node);
-        self.owner.slab.set_linked(id);
+        self.owner.current().link(vacancy.place, tag, node);
         self.owner.len += 1;
         id
     }
@@ -373,7 +372,7 @@ impl<'a, K, V> Slots<'a, K, V> {
         let (hash, way, was_used) =
             unsafe { ((*old).hash(), (*old).way(), (*old).used().load(Ordering::Relaxed)) };
         let new_id = self.owner.take_node(dead);
-        let node = self.owner.slab.node(new_id);
+        let node = self.owner.slab.set_linked(new_id);
         // SAFETY: as in `insert`.
         unsafe { Node::put_entry(node, hash, way, key, value) };
         // SAFETY: as above.
@@ -381,7 +380,6 @@ impl<'a, K, V> Slots<'a, K, V> {
         let index = self.owner.current();
         let place = index.place_of(hash, way, old).expect("nanotier: what is linked has a place");
         index.relink(place, node);
-        self.owner.slab.set_linked(new_id);
         self.owner.slab.set_unlinked(id);
         (new_id, Departed { id, node: old, identity: self.identity })
     }
@@ -401,13 +399,13 @@ impl<'a, K, V> Slots<'a, K, V> {
 
     #[inline(always)]
     fn unlink_node(&mut self, id: u32) -> *mut Node<K, V> {
-        let node = self.owner.linked_node(id);
+        let node = self.owner.slab.set_unlinked(id);
         // SAFETY: nodes live as long as the slab.
         let (hash, way) = unsafe { ((*node).hash(), (*node).way()) };
         let index = self.owner.current();
+        // That it has a place says also that it was linked.
         let place = index.place_of(hash, way, node).expect("nanotier: what is linked has a place");
-        index.unlink(place, hash);
-        self.owner.slab.set_unlinked(id);
+        index.unlink(place);
         self.owner.len -= 1;
         node
     }
