@@ -37,7 +37,6 @@ mod load_error;
 mod look;
 mod lookup;
 mod many;
-mod owned;
 mod runtime;
 mod ticket;
 #[cfg(feature = "tokio")]
@@ -49,7 +48,7 @@ pub use builder::Builder;
 pub use cache::Cache;
 pub use load_error::LoadError;
 pub use lookup::{Detailed, Lookup, Source};
-pub use nanotier_engine::{Equivalent, Policy, Stats};
+pub use nanotier_engine::{Equivalent, OwnedFrom, Policy, Stats};
 #[cfg(feature = "json")]
 pub use nanotier_tier::Json;
 // The trait, and with the feature `derive` the macro of the same name.
@@ -58,10 +57,9 @@ pub use nanotier_tier::Key;
 pub use nanotier_tier::Postcard;
 pub use nanotier_tier::{
     AnyTier, Bytes, Capabilities, Chain, Clock, Codec, Durability, Error, ErrorKind, Event, Freshness, Hands,
-    Inline, KeyBytes, MemoryStore, Namespace, NullStore, Observer, Offload, Raw, Result, Scope, Spawn, Task,
-    Tier, Timestamp, Worker, chain,
+    Inline, KeyBytes, MemoryStore, Moment, Namespace, NullStore, Observer, Offload, Raw, Result, Scope,
+    Spawn, Task, Tier, Timestamp, Worker, chain,
 };
-pub use owned::OwnedFrom;
 #[cfg(feature = "tokio")]
 pub use tokio_spawner::TokioSpawner;
 pub use ttl::{TimeLeft, Ttl};

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use nanotier_engine::Equivalent;
+use nanotier_engine::{Equivalent, OwnedFrom};
 use nanotier_tier::{Intent, Path, Record, Result, Tier, Version};
 
 use crate::cache::{Cache, Inner};
 use crate::look::take_in_batch;
 use crate::lookup::{Detailed, Lookup};
-use crate::owned::OwnedFrom;
 use crate::ticket::Ticket;
 use crate::ttl::Ttl;
 

@@ -7,7 +7,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use nanotier_engine::{Compute, Equivalent};
+use nanotier_engine::{Compute, Equivalent, OwnedFrom};
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
 use nanotier_tier::{
@@ -20,7 +20,6 @@ use crate::cache::{Cache, Inner};
 use crate::expiry::Resident;
 use crate::finish::{Attended, Finish};
 use crate::lookup::{Detailed, Lookup};
-use crate::owned::OwnedFrom;
 use crate::ticket::Ticket;
 use crate::ttl::{TimeLeft, Ttl};
 
@@ -71,12 +70,13 @@ where
         }
     }
 
-    /// Removes `key` everywhere: when the lookup is ready no older value is served by the truth, nor by any
+    /// Removes `key` everywhere; [`take`](Cache::take) also answers what was there. When the lookup is ready no older value is served by the truth, nor by any
     /// copy of this process, whatever was in flight. Removing what is not there is fine.
     ///
     /// # Errors
     ///
     /// Told when awaited: the truth did not take it.
+    #[doc(alias = "invalidate")]
     pub fn remove<Q>(&self, key: &Q) -> Lookup<()>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -116,13 +116,17 @@ where
     }
 
     /// Removes `key` and answers what was there. Of all who take at once, in all processes that share the
-    /// truth, one gets it. Waits for no reader: what is answered from memory is a clone, and the value in memory is
-    /// dropped when nobody reads it any more.
+    /// truth, one gets it. Waits for no reader: what is answered from memory is a clone, made under a lock; the value in
+    /// memory is [dropped later](Cache#when-values-are-dropped).
     ///
     /// # Errors
     ///
     /// Told when awaited: [`ErrorKind::Unsupported`] if the truth cannot take atomically;
     /// [`ErrorKind::Codec`] if what was taken does not decode.
+    ///
+    /// # Panics
+    ///
+    /// Without tiers, if `V::clone` calls this cache: it is cloned under a lock.
     pub fn take<Q>(&self, key: &Q) -> Lookup<Option<V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -184,7 +188,7 @@ where
         )
     }
 
-    /// How long the value of `key` has left: by memory, else by the tiers. `None` if nobody has it.
+    /// How long the value of `key` has left: by memory, else by the tiers. `None` if nobody has it. No use of the entry.
     ///
     /// # Errors
     ///
@@ -195,8 +199,7 @@ where
         K: OwnedFrom<Q>,
     {
         let now = self.0.clock().now();
-        let resident =
-            self.0.memory.read(key, |entry| entry.freshness(now).map(|_| entry.time_left(now))).flatten();
+        let resident = self.0.memory.peek_if(key, |entry| entry.freshness(now).map(|_| entry.time_left(now)));
         if resident.is_some() || self.0.below.is_none() {
             return Lookup::ready(Detailed::nowhere(resident));
         }

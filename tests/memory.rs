@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use nanotier::{Cache, Clock, ErrorKind, Freshness, LoadError, Source, TimeLeft, Ttl};
+use nanotier::{Cache, Clock, ErrorKind, Freshness, LoadError, Policy, Source, TimeLeft, Ttl};
 
 fn cache() -> Cache<String, u64> {
     Cache::new(100)
@@ -251,8 +251,21 @@ fn each_call_counts_once_as_a_hit_or_a_miss() -> nanotier::Result<()> {
     assert_eq!((cache.stats().hits, cache.stats().misses), (0, 2));
     cache.get("a").wait()?;
     cache.get_with("a", async || 2).wait()?;
-    assert!(cache.contains("a").wait()?);
-    assert_eq!((cache.stats().hits, cache.stats().misses), (3, 2));
+    assert_eq!((cache.stats().hits, cache.stats().misses), (2, 2));
+    Ok(())
+}
+
+#[test]
+fn to_ask_whether_or_how_long_is_no_use_and_no_hit() -> nanotier::Result<()> {
+    let cache: Cache<u32, u32> = Cache::builder().capacity(2).policy(Policy::Lru).stats(true).build()?;
+    cache.insert(1, 10).wait()?;
+    cache.insert(2, 20).wait()?;
+    assert!(cache.contains(&1).wait()?);
+    assert!(cache.time_left(&1).wait()?.is_some());
+    assert!(!cache.contains(&3).wait()?);
+    assert_eq!((cache.stats().hits, cache.stats().misses), (0, 0));
+    cache.insert(3, 30).wait()?;
+    assert_eq!((cache.resident(&1), cache.resident(&2)), (None, Some((20, Freshness::Fresh))));
     Ok(())
 }
 

@@ -54,7 +54,8 @@ macro_rules! point_in_time {
                 Self(self.0.saturating_add(millis(duration)).min(u64::MAX - 1))
             }
 
-            /// This point, earlier by `duration`, at the earliest [`ZERO`](Self::ZERO). `NEVER` stays `NEVER`.
+            /// This point, earlier by `duration` rounded up to a millisecond, at the earliest [`ZERO`](Self::ZERO).
+            /// `NEVER` stays `NEVER`.
             #[must_use]
             pub fn minus(self, duration: Duration) -> Self {
                 if self.is_never() {

@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, Hash};
 
 /// A bounded in-memory cache. See the [crate](crate) for what it is, and for what may run under its locks.
 ///
-/// Keys are looked up by anything that is [`Equivalent`] and hashes alike (`&str` for `String`), without
+/// Keys are looked up by anything that is [`Equivalent`](crate::Equivalent) and hashes alike (`&str` for `String`), without
 /// allocating. Shared between threads by reference; it is `Send` and `Sync` where keys and values are. When it is
 /// dropped, its entries are dropped and no listener is called.
 ///
@@ -32,6 +32,9 @@ pub struct Engine<K, V, L = Plain, S = RandomState> {
 
 impl<K: Hash + Eq, V> Engine<K, V> {
     /// An engine for at most `capacity` entries, with defaults for all else. Zero keeps nothing.
+    ///
+    /// From 2,000 on, entries are shared out among shards by their hashes, and each shard evicts for itself: the fullest
+    /// begins to a few percent before the whole is full. [`Options::shards`] with 1 avoids that.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         let config = Options::new(capacity).parse().expect("a capacity alone is always valid");
@@ -132,10 +135,12 @@ where
     /// Drops what has left and is not being read.
     ///
     /// An entry that leaves is not dropped at once: a reader may be looking at it. Without this it is dropped when its
-    /// place is needed again, after some more have left, at the latest when a quarter of what a shard can hold has left
-    /// (or 64 entries, if that is more); with a weigher, when a thirty-second part of the capacity has. What is being read while this runs is dropped later, and
-    /// what another flush has begun to drop perhaps a moment after this returns. Costs a barrier (2 to 3 µs) for each shard that
-    /// has something to drop, and the drops.
+    /// place is needed again, after some more have left; at the latest when five batches have left its shard, a batch
+    /// being a sixteenth of what the shard can hold, but 16 entries at least and 512 at most; with a weigher, also when a
+    /// thirty-second part of the shard's capacity has. `clear`, `retain` and `set_capacity` flush of themselves.
+    ///
+    /// What is being read while this runs is dropped later, and what another flush has begun to drop perhaps a moment
+    /// after this returns. Costs a barrier (2 to 3 µs) for each shard that has something to drop, and the drops.
     ///
     /// # Panics
     ///

@@ -82,8 +82,9 @@ impl Marks {
     fn assert_may_add(&self, engine: EngineId) {
         assert!(
             !self.has(engine),
-            "nanotier: this engine was written to from inside a closure or hook that runs under its lock (insert_if, \
-             compute, retain, remove_if, Clone in them, Eq): it would wait for itself"
+            "nanotier: a call that needs a lock of this engine was made from inside a closure or hook that runs under \
+             one (insert_if, compute, retain, remove_if, take_if; Eq, Clone, is_dead and the weigher in them): it would \
+             wait for itself"
         );
         assert!(
             self.depth.get() < DEPTH_MAX,

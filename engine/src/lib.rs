@@ -29,7 +29,16 @@
 //! # When values are dropped
 //!
 //! What leaves may still be read, so it is dropped later: when its place is needed again, by a write that comes some
-//! evictions after, or by [`Engine::flush`]. Only [`Engine::take`] waits, and gives the value itself.
+//! evictions after, or by [`Engine::flush`], which says how late that can be; `clear`, `retain` and `set_capacity`
+//! flush before they return. Only [`Engine::take`] waits, and gives the value itself.
+//!
+//! # Single values
+//!
+//! | for | use |
+//! |---|---|
+//! | many values by key | [`Engine`] |
+//! | the last answer to a question that is asked again and again | [`Slot`]: one key, one value, one load per key |
+//! | a configuration, a routing table: published whole, read by all | [`Mirror`]: numbered versions, `update`, `changed` |
 //!
 //! # Panics of user code
 //!
@@ -50,6 +59,7 @@ mod mirror;
 #[doc(hidden)]
 pub mod models;
 mod options;
+mod owned;
 mod policy;
 mod read;
 #[expect(
@@ -77,6 +87,7 @@ pub use lifecycle::{Cause, Lifecycle, Plain};
 pub use load::LoadError;
 pub use mirror::Mirror;
 pub use options::{ConfigError, Options, Policy};
+pub use owned::OwnedFrom;
 pub use shard::Inserted;
 pub use slot::Slot;
 pub use stats::Stats;

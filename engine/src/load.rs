@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::flight::Flight;
 use crate::lifecycle::Lifecycle;
+use crate::owned::OwnedFrom;
 use crate::sync::Arc;
 use equivalent::Equivalent;
 use std::convert::Infallible;
@@ -46,8 +47,8 @@ where
     #[inline]
     pub fn get_or_insert_with<Q>(&self, key: &Q, load: impl FnOnce() -> V) -> Result<V, LoadError>
     where
-        Q: Hash + Equivalent<K> + ToOwned + ?Sized,
-        Q::Owned: Into<K>,
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
         V: Clone,
     {
         self.try_get_or_insert_with(key, || Ok(load()))
@@ -70,8 +71,8 @@ where
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned + ?Sized,
-        Q::Owned: Into<K>,
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
         V: Clone,
     {
         // Also on a hit: what may hang on a miss is refused every time.
@@ -87,12 +88,12 @@ where
     #[inline(never)]
     fn load<Q, E>(&self, hash: u64, key: &Q, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned + ?Sized,
-        Q::Owned: Into<K>,
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
         V: Clone,
     {
         let mut own =
-            Lead { engine: self, flight: Arc::new(Flight::new(hash, key.to_owned().into())), is_up: false };
+            Lead { engine: self, flight: Arc::new(Flight::new(hash, K::owned_from(key))), is_up: false };
         let loaded = self.join_or_lead(hash, key, &mut own, load);
         // Before the result is on its way out: one that is being returned leaks if a key's drop panics then.
         drop(own);
@@ -107,13 +108,13 @@ where
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned + ?Sized,
-        Q::Owned: Into<K>,
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
         V: Clone,
     {
         loop {
             let other = match self.join(hash, key, own) {
-                Joined::Leading => return self.lead(own, key.to_owned().into(), load),
+                Joined::Leading => return self.lead(own, K::owned_from(key), load),
                 Joined::Waiting(other) => other,
                 Joined::Resident => match self.peek(key) {
                     Some(value) => return Ok(value),

@@ -4,7 +4,7 @@
 //! Whoever reads takes none. No code of the user's runs under that lock, drops of values included.
 
 use crate::reclaim::Shared;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::mem;
 use std::task::{Context, Poll, Waker};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// | call | cost | waits for |
 /// |---|---|---|
 /// | [`read`](Self::read), [`get`](Self::get), [`version`](Self::version) | a few loads and two stores to a line of this thread's own: no lock, no read-modify-write | nobody |
-/// | [`publish`](Self::publish) | an allocation, a lock, and a barrier on all processors: 2 to 3 µs | other publishers, for as long |
+/// | [`publish`](Self::publish), [`update`](Self::update) | an allocation, a lock, and a barrier on all processors: 2 to 3 µs | other publishers, for as long |
 /// | [`changed`](Self::changed) and its kin | a read if there is something new already, else a lock | the next version |
 ///
 /// Versions are numbered from 0, the value that the mirror was made with, without gaps. A version is never followed by
@@ -150,7 +150,42 @@ impl<V> Mirror<V> {
     /// assert_eq!(mirror.get(), 20);
     /// ```
     pub fn publish(&self, value: V) -> u64 {
-        let mut line = self.line.lock();
+        self.publish_in(self.line.lock(), value)
+    }
+
+    /// Publishes what `f` makes of the latest version, and answers its number. Nothing is lost between the look and the
+    /// publication: if another version came meanwhile, `f` is run again, on that one. (A [`get`](Self::get) followed by a
+    /// [`publish`](Self::publish) would overwrite it.)
+    ///
+    /// `f` runs under no lock. What it made in vain is dropped. With many who update all the time, somebody always
+    /// gets on, but nobody in particular. Costs what `f` costs, as often as it runs, and a publication.
+    ///
+    /// # Panics
+    ///
+    /// When `f` does, with nothing published; and as [`publish`](Self::publish) does.
+    ///
+    /// ```
+    /// use nanotier_engine::Mirror;
+    ///
+    /// let count = Mirror::new(0);
+    /// std::thread::scope(|scope| {
+    ///     for _ in 0..2 {
+    ///         scope.spawn(|| (0..100).for_each(|_| assert!(count.update(|count| count + 1) > 0)));
+    ///     }
+    /// });
+    /// assert_eq!((count.get(), count.version()), (200, 200));
+    /// ```
+    pub fn update(&self, mut f: impl FnMut(&V) -> V) -> u64 {
+        loop {
+            let (value, seen) = self.read_versioned(|value, number| (f(value), number));
+            let line = self.line.lock();
+            if line.newest == seen {
+                return self.publish_in(line, value);
+            }
+        }
+    }
+
+    fn publish_in(&self, mut line: MutexGuard<'_, Line>, value: V) -> u64 {
         let number = line.newest + 1;
         self.current.put(Numbered { number, value });
         line.newest = number;

@@ -29,9 +29,10 @@ impl Options {
         Self { capacity, shards: None, policy: Policy::default(), stats: false }
     }
 
-    /// How many shards, a power of two. By default: as many as the processors can use, but at least about a
-    /// thousand of capacity for each, so that a small cache has one. Each shard has an equal share of the
-    /// capacity, and a value heavier than that share is rejected: with weights other than 1, choose fewer shards.
+    /// How many shards, a power of two. By default: four for each processor, but at least about a thousand of
+    /// capacity for each, so that a small cache has one. Each shard has an equal share of the capacity, and a value
+    /// heavier than that share is rejected: with weights other than 1, say here how many, so that what fits does not
+    /// depend on the machine.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);

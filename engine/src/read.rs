@@ -154,6 +154,26 @@ where
         self.look(key, V::clone)
     }
 
+    /// As [`read_if`](Self::read_if), as if nobody had looked: no use, no statistics. No lock.
+    ///
+    /// ```
+    /// use nanotier_engine::{Engine, Options, Plain, Policy};
+    ///
+    /// let engine: Engine<u32, u32> = Engine::with(Options::new(2).policy(Policy::Lru), Plain)?;
+    /// engine.insert(1, 10);
+    /// engine.insert(2, 20);
+    /// assert_eq!(engine.peek_if(&1, |value| Some(*value)), Some(10));
+    /// engine.insert(3, 30);
+    /// assert!(!engine.contains(&1)); // the look did not count
+    /// # Ok::<(), nanotier_engine::ConfigError>(())
+    /// ```
+    pub fn peek_if<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> Option<R>) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.shards.read(self.hash(key), key, |_, value, _, _| f(value)).flatten()
+    }
+
     /// Whether `key` has a live value: no use, no statistics. No lock.
     pub fn contains<Q>(&self, key: &Q) -> bool
     where

@@ -6,6 +6,7 @@
 
 use crate::flight::Flight;
 use crate::load::LoadError;
+use crate::owned::OwnedFrom;
 use crate::reclaim::Shared;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use equivalent::Equivalent;
@@ -309,8 +310,8 @@ impl<K, V: Clone> Slot<K, V> {
     #[inline]
     pub fn get_or_insert_with<Q>(&self, key: &Q, load: impl FnOnce() -> V) -> Result<V, LoadError>
     where
-        Q: Equivalent<K> + ToOwned + ?Sized,
-        Q::Owned: Into<K>,
+        Q: Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
     {
         self.try_get_or_insert_with(key, || Ok(load()))
     }
@@ -336,8 +337,8 @@ impl<K, V: Clone> Slot<K, V> {
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>>
     where
-        Q: Equivalent<K> + ToOwned + ?Sized,
-        Q::Owned: Into<K>,
+        Q: Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
     {
         match self.get(key) {
             Some(value) => Ok(value),
@@ -349,10 +350,10 @@ impl<K, V: Clone> Slot<K, V> {
     #[inline(never)]
     fn load<Q, E>(&self, key: &Q, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>>
     where
-        Q: Equivalent<K> + ToOwned + ?Sized,
-        Q::Owned: Into<K>,
+        Q: Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
     {
-        let own = Arc::new(Load { key: key.to_owned().into(), flight: Flight::new(0, ()) });
+        let own = Arc::new(Load { key: K::owned_from(key), flight: Flight::new(0, ()) });
         let mut own = Lead { slot: self, load: own, is_listed: false };
         let loaded = self.join_or_lead(key, &mut own, load);
         // Before the result is on its way out: one that is being returned leaks if a key's drop panics then.
@@ -367,8 +368,8 @@ impl<K, V: Clone> Slot<K, V> {
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>>
     where
-        Q: Equivalent<K> + ToOwned + ?Sized,
-        Q::Owned: Into<K>,
+        Q: Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
     {
         loop {
             let seen = self.look();
@@ -389,7 +390,7 @@ impl<K, V: Clone> Slot<K, V> {
             desk.loads.push(Arc::clone(&own.load));
             drop(desk);
             drop(seen);
-            return self.lead(own, key.to_owned().into(), load);
+            return self.lead(own, K::owned_from(key), load);
         }
     }
 

@@ -210,6 +210,9 @@ where
     /// The value is the caller's alone then: this waits, outside the lock, for reads of this very value to end (with
     /// none, it costs a barrier of 2 to 3 µs). Nobody else waits meanwhile, and who looks finds nothing.
     ///
+    /// So it has no place inside `read` or `for_each`: two threads, each reading what the other takes, would wait for
+    /// each other for ever.
+    ///
     /// # Panics
     ///
     /// When called inside a closure that runs under a lock of this engine, or in one that is reading this value.

@@ -113,6 +113,26 @@ mod mirror {
     use super::*;
 
     #[test]
+    fn no_update_is_lost_and_what_was_made_in_vain_is_dropped() {
+        const EACH: u64 = 2000;
+        let alive = alive();
+        let mirror = Mirror::new(Canary::new(0, &alive));
+        scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|_| {
+                    for _ in 0..EACH {
+                        mirror.update(|old| Canary::new(old.sound() + 1, &alive));
+                    }
+                });
+            }
+        })
+        .unwrap();
+        assert_eq!((mirror.read(Canary::sound), mirror.version()), (3 * EACH, 3 * EACH));
+        settle(|| mirror.flush());
+        assert_eq!(alive.load(Ordering::SeqCst), 1, "all but the latest are dropped");
+    }
+
+    #[test]
     fn versions_are_whole_and_never_go_back() {
         const EACH: u64 = 2000;
         let alive = alive();

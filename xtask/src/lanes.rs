@@ -162,8 +162,12 @@ fn unit_steps(workspace: &Workspace) -> Vec<Step> {
         );
         steps.push(step("tests with every feature", featured, Expect::Tests));
     }
-    let examples = Program::cargo("build --workspace --examples --locked").args(left_out);
+    let examples = Program::cargo("build --workspace --examples --locked").args(left_out.clone());
     steps.push(step("examples", examples, Expect::Success));
+    let documentation = Program::cargo("doc --workspace --no-deps --locked")
+        .args(left_out)
+        .env("RUSTDOCFLAGS", "-D warnings");
+    steps.push(step("documentation", documentation, Expect::Success));
     steps
 }
 
@@ -207,8 +211,10 @@ fn counts_steps(workspace: &Workspace) -> Vec<Step> {
     };
     let counted = compare("run --release").args(["--", "--quick", "--filter", COUNTED_ROWS]);
     let format = Program::cargo("fmt --check").args(["--manifest-path", COMPARE_MANIFEST]);
+    let lint = compare("clippy").args(["--all-targets", "--", "-D", "warnings"]);
     vec![
         Step { needs: Some(Tool::Rustfmt), ..step("format of the comparison", format, Expect::Success) },
+        Step { needs: Some(Tool::Clippy), ..step("lints of the comparison", lint, Expect::Success) },
         step("tests of the comparison", compare("test"), Expect::Tests),
         step("what is counted", counted, Expect::Success),
     ]

@@ -3,7 +3,7 @@
 //! `test` answers "does everything still hold?" and `soak` asks the same for longer. Both are made of lanes
 //! ([`lane`]), listed in one table ([`lanes`]). A lane cannot pass by accident: it has a time box, its output is
 //! counted ([`counts`]), and what should have run and did not is a failure or is reported as NOT RUN.
-//! `bench compare` ([`bench`]) says how fast it all is, next to others.
+//! `bench compare` ([`mod@bench`]) says how fast it all is, next to others.
 #![forbid(unsafe_code)]
 
 #[cfg(not(unix))]

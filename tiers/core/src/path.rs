@@ -29,7 +29,7 @@ impl Namespace {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
         if name.is_empty() || name.len() > Self::LEN_MAX || !name.bytes().all(allowed) {
             return Err(Error::new(ErrorKind::InvalidName, "cache", "namespace").with_detail(format!(
-                "{name:?} is no namespace: 1 to {} ASCII letters, digits and . _ - / : are",
+                "{name:?} is none: it takes 1 to {} ASCII letters, digits and . _ - / :",
                 Self::LEN_MAX
             )));
         }

@@ -10,6 +10,8 @@ mod rivals;
 use std::borrow::Borrow;
 use std::hash::Hash;
 
+use nanotier_engine::OwnedFrom;
+
 pub(crate) use bounds::{DashMap, HashBrown, Papaya};
 pub(crate) use ours::{Facade, Nanotier, NanotierLru};
 pub(crate) use rivals::{
@@ -17,7 +19,9 @@ pub(crate) use rivals::{
 };
 
 /// A key, and what it is looked up by.
-pub(crate) trait Key: Hash + Eq + Clone + Send + Sync + 'static + Borrow<Self::Lent> {
+pub(crate) trait Key:
+    Hash + Eq + Clone + Send + Sync + 'static + Borrow<Self::Lent> + OwnedFrom<Self::Lent>
+{
     type Lent: ?Sized + Hash + Eq + ToOwned<Owned = Self> + 'static;
 }
 

@@ -1,14 +1,14 @@
-//! Keys that are looked up by a borrowed form and owned only when something must be kept.
+//! Keys that are looked up by a borrowed form, and owned only when something must be kept.
 
 use std::sync::Arc;
 
-/// An owned key made from a borrowed form of it. Runs only when a lookup misses memory.
+/// An owned key made from a borrowed form of it, where a call has to keep one: never on a hit.
 ///
-/// The owned key must equal the borrowed form, and hash alike. `str` for `String`, slices and paths are here; a form of
-/// your own, say for a key of several parts, takes two implementations:
+/// The owned key must equal the borrowed form, and hash alike. Every key is made from itself by `Clone`; `str` for
+/// `String`, slices and paths are here; a form of your own, say for a key of several parts, takes two implementations:
 ///
 /// ```
-/// use nanotier::{Cache, Equivalent, OwnedFrom};
+/// use nanotier_engine::{Engine, Equivalent, OwnedFrom};
 ///
 /// #[derive(Clone, PartialEq, Eq, Hash)]
 /// struct UserKey { tenant: String, id: u32 }
@@ -27,14 +27,13 @@ use std::sync::Arc;
 ///     }
 /// }
 ///
-/// let users: Cache<UserKey, u64> = Cache::new(100);
-/// users.insert(UserKey { tenant: "acme".into(), id: 7 }, 1).wait()?;
-/// assert_eq!(users.get(&UserRef { tenant: "acme", id: 7 }).wait()?, Some(1));
-/// # Ok::<(), nanotier::Error>(())
+/// let users: Engine<UserKey, u64> = Engine::new(100);
+/// assert_eq!(users.get_or_insert_with(&UserRef { tenant: "acme", id: 7 }, || 1), Ok(1));
+/// assert_eq!(users.get(&UserKey { tenant: "acme".into(), id: 7 }), Some(1));
 /// ```
 #[diagnostic::on_unimplemented(
     message = "a `{Self}` cannot be made from a `{Q}`",
-    note = "a key is passed by reference to its borrowed form: for a `String` key, `cache.get(\"k\")` or `cache.get(key)` with `key: &str`, not `&&str`",
+    note = "a key is passed by reference, to itself or to its borrowed form: `&str` for a `String`, `&[u8]` for a `Vec<u8>`, `&&str` for a `&str`",
     note = "for a borrowed form of your own, implement `Equivalent` and `OwnedFrom`"
 )]
 pub trait OwnedFrom<Q: ?Sized> {
