@@ -6,7 +6,7 @@ use crate::table::{Departed, Table};
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What one operation made leave. Most operations make at most one entry leave, and then nothing is allocated.
 #[derive(Debug)]
@@ -48,16 +48,28 @@ pub(crate) struct Outbox<K, V> {
 #[derive(Debug)]
 struct Queue<K, V> {
     left: VecDeque<Left<K, V>>,
-    /// Announced, and to be given back to the table.
-    heard: Vec<Departed<K, V>>,
+    /// Somebody wanted what leaves to be dropped at once, and left it to the one who delivers.
+    hurry: bool,
     /// A thread is delivering: what is queued now, it will deliver.
     delivering: bool,
+}
+
+/// What one delivery has announced.
+#[derive(Debug)]
+pub(crate) struct Delivered<K, V> {
+    /// To be given back to the table.
+    pub(crate) heard: Vec<Departed<K, V>>,
+    /// There is more, and this thread should go on.
+    pub(crate) more: bool,
+    /// Somebody wants it dropped at once.
+    pub(crate) hurry: bool,
+    pub(crate) panicked: Option<Box<dyn Any + Send>>,
 }
 
 impl<K, V> Outbox<K, V> {
     pub(crate) fn new() -> Self {
         Self {
-            queue: Mutex::new(Queue { left: VecDeque::new(), heard: Vec::new(), delivering: false }),
+            queue: Mutex::new(Queue { left: VecDeque::new(), hurry: false, delivering: false }),
             shorter: Condvar::new(),
         }
     }
@@ -72,41 +84,40 @@ impl<K, V> Outbox<K, V> {
         queue.left.append(&mut std::mem::take(&mut leaving.rest).into());
     }
 
-    /// What was announced and must be given back to the table.
-    pub(crate) fn take_heard(&self) -> Vec<Departed<K, V>> {
-        std::mem::take(&mut self.queue.lock().heard)
-    }
-
-    /// Called outside all locks. Returns when the queue is empty or another thread is at it.
-    pub(crate) fn deliver<X, L: Lifecycle<K, V>>(&self, table: &Table<K, V, X>, lifecycle: &L) {
+    /// Called outside all locks. Returns when the queue is empty or much was announced, with what must be given back to
+    /// the table; or with nothing when another thread is at it. If that one is to have dropped at once what it announces,
+    /// `hurry` says so. A panic of a listener's is among what it returns, since those behind it must be heard, too.
+    pub(crate) fn deliver<X, L: Lifecycle<K, V>>(
+        &self,
+        table: &Table<K, V, X>,
+        lifecycle: &L,
+        hurry: bool,
+    ) -> Option<Delivered<K, V>> {
+        let mut delivered = Delivered { heard: Vec::new(), more: false, hurry: false, panicked: None };
         let mut queue = self.queue.lock();
         if queue.delivering {
-            // A listener must not wait: it may be the one that delivers here, or be waited for by it.
-            while queue.delivering && queue.left.len() > WAITING_MAX && !is_listening() {
+            queue.hurry |= hurry;
+            while queue.delivering && queue.left.len() > WAITING_MAX && !Unwaiting::is_on() {
                 self.shorter.wait(&mut queue);
             }
-            return;
+            return None;
         }
         queue.delivering = true;
-        let mut panicked = None;
-        while let Some(left) = queue.left.pop_front() {
+        while delivered.heard.len() < HEARD_MAX {
+            let Some(left) = queue.left.pop_front() else { break };
             drop(queue);
-            // The departures behind a panicking listener must not wait for the next writer.
-            panicked = announce(table, lifecycle, &left).err().or(panicked);
+            delivered.panicked = announce(table, lifecycle, &left).err().or(delivered.panicked);
+            delivered.heard.push(left.departed);
             queue = self.queue.lock();
-            queue.heard.push(left.departed);
             if queue.left.len() == WAITING_MAX {
                 self.shorter.notify_all();
             }
         }
         queue.delivering = false;
+        delivered.more = !queue.left.is_empty();
+        delivered.hurry = !delivered.more && std::mem::take(&mut queue.hurry);
         self.shorter.notify_all();
-        drop(queue);
-        if let Some(panic) = panicked {
-            if !std::thread::panicking() {
-                resume_unwind(panic);
-            }
-        }
+        Some(delivered)
     }
 }
 
@@ -115,21 +126,39 @@ fn announce<K, V, X, L: Lifecycle<K, V>>(
     lifecycle: &L,
     left: &Left<K, V>,
 ) -> Result<(), Box<dyn Any + Send>> {
-    LISTENING.with(|depth| depth.set(depth.get() + 1));
+    let _listening = Unwaiting::begin();
     let (key, value) = table.departed(&left.departed);
-    let heard = catch_unwind(AssertUnwindSafe(|| lifecycle.on_leave(key, value, left.cause)));
-    LISTENING.with(|depth| depth.set(depth.get() - 1));
-    heard
+    catch_unwind(AssertUnwindSafe(|| lifecycle.on_leave(key, value, left.cause)))
 }
 
-fn is_listening() -> bool {
-    LISTENING.with(Cell::get) > 0
+/// While there is one on this thread's stack, this thread waits for no delivery: it runs a listener, which may be the one
+/// that delivers; or leads a load, for which a listener may be waiting. Of any engine.
+#[derive(Debug)]
+pub(crate) struct Unwaiting(std::marker::PhantomData<*const ()>);
+
+impl Unwaiting {
+    pub(crate) fn begin() -> Self {
+        UNWAITING.with(|depth| depth.set(depth.get() + 1));
+        Self(std::marker::PhantomData)
+    }
+
+    fn is_on() -> bool {
+        UNWAITING.with(Cell::get) > 0
+    }
+}
+
+impl Drop for Unwaiting {
+    fn drop(&mut self) {
+        UNWAITING.with(|depth| depth.set(depth.get() - 1));
+    }
 }
 
 local_static! {
-    /// How many listeners, of any engine, are on this thread's stack.
-    static LISTENING: Cell<usize> = Cell::new(0);
+    static UNWAITING: Cell<usize> = Cell::new(0);
 }
+
+/// So many are given back at once, so that they can be dropped while the delivery goes on.
+const HEARD_MAX: usize = 256;
 
 /// Departures in one shard that may await a slow listener before writers wait for it.
 const WAITING_MAX: usize = 1024;

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::flight::Flight;
+use crate::leaving::Unwaiting;
 use crate::lifecycle::Lifecycle;
 use crate::owned::OwnedFrom;
 use crate::sync::Arc;
@@ -92,6 +93,7 @@ where
         K: OwnedFrom<Q>,
         V: Clone,
     {
+        let _leading = Unwaiting::begin();
         let mut own =
             Lead { engine: self, flight: Arc::new(Flight::new(hash, K::owned_from(key))), is_up: false };
         let loaded = self.join_or_lead(hash, key, &mut own, load);

@@ -7,6 +7,7 @@ use crate::reclaim::Shared;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::{Context, Poll, Waker};
 #[cfg(not(nanotier_loom))]
 use std::time::{Duration, Instant};
@@ -345,19 +346,15 @@ impl<V: fmt::Debug> fmt::Debug for Mirror<V> {
 struct Wake(Vec<Waker>);
 
 impl Wake {
-    fn all(mut self) {
-        self.wake();
-    }
-
-    fn wake(&mut self) {
-        while let Some(waker) = self.0.pop() {
-            waker.wake();
+    /// Also those behind one that panics; then the first panic goes on.
+    fn all(self) {
+        let mut panicked = None;
+        for waker in self.0 {
+            let woken = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            panicked = panicked.or(woken.err());
         }
-    }
-}
-
-impl Drop for Wake {
-    fn drop(&mut self) {
-        self.wake();
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
     }
 }

@@ -4,13 +4,14 @@
 //! what leaves is dropped or announced after the lock is released, also when that code panics.
 
 use crate::held::{EngineId, Held};
-use crate::leaving::{Leaving, Outbox};
+use crate::leaving::{Delivered, Leaving, Outbox};
 use crate::lifecycle::{Cause, Lifecycle};
 use crate::options::Policy;
 use crate::residents::{Book, Residents};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::table::{Departed, Due, HasTable, Locked, Seat, Table, Vacancy};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Aligned, so that neighbours share no cache line, nor a pair of them.
 // In this order: what every write touches comes after the lock's byte, which comes last in the table.
@@ -340,33 +341,50 @@ impl<K, V, L: Lifecycle<K, V>> Drop for Writing<'_, K, V, L> {
 impl<K, V, L: Lifecycle<K, V>> Drop for Departures<'_, K, V, L> {
     #[inline(always)]
     fn drop(&mut self) {
-        if L::LISTENS {
-            let _heard = Heard { shard: self.shard, due: std::mem::replace(&mut self.due, Due::Nothing) };
-            self.shard.outbox.deliver(&self.shard.table, self.lifecycle);
-        } else {
-            self.shard.table.attend(&self.due);
+        if L::LISTENS || !matches!(self.due, Due::Nothing) {
+            self.attend();
         }
     }
 }
 
-/// Leaves what was announced to be dropped, also if a listener has panicked.
-struct Heard<'a, K, V> {
-    shard: &'a Shard<K, V>,
-    due: Due,
+impl<K, V, L: Lifecycle<K, V>> Departures<'_, K, V, L> {
+    /// Whatever panics here, all of it is done; then the first panic goes on, if this thread has none on its way already.
+    #[inline(never)]
+    fn attend(&mut self) {
+        let attempt = |what: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(what)).err();
+        let table = &self.shard.table;
+        let dead = &mut self.dead;
+        let mut panicked = attempt(&mut || drop(dead.take()));
+        if L::LISTENS {
+            let hurry = matches!(self.due, Due::Flush);
+            while let Some(mut delivered) = self.shard.outbox.deliver(table, self.lifecycle, hurry) {
+                panicked = panicked.or(delivered.panicked.take());
+                let more = delivered.more;
+                let due = self.shard.give_back(delivered);
+                panicked = panicked.or(attempt(&mut || table.attend(&due)));
+                if !more {
+                    break;
+                }
+            }
+        }
+        panicked = panicked.or(attempt(&mut || table.attend(&self.due)));
+        match panicked {
+            Some(panic) if !std::thread::panicking() => resume_unwind(panic),
+            _ => {}
+        }
+    }
 }
 
-impl<K, V> Drop for Heard<'_, K, V> {
-    fn drop(&mut self) {
-        let heard = self.shard.outbox.take_heard();
-        let mut due = Due::Nothing;
-        if !heard.is_empty() {
-            let mut locked = self.shard.table.lock();
-            let mut residents = Residents::new(locked.parts());
-            heard.into_iter().for_each(|departed| residents.retire(departed));
-            due = locked.due();
+impl<K, V> Shard<K, V> {
+    /// Leaves what was announced to be dropped.
+    fn give_back(&self, delivered: Delivered<K, V>) -> Due {
+        if delivered.heard.is_empty() && !delivered.hurry {
+            return Due::Nothing;
         }
-        self.shard.table.attend(&due);
-        self.shard.table.attend(&self.due);
+        let mut locked = self.table.lock();
+        let mut residents = Residents::new(locked.parts());
+        delivered.heard.into_iter().for_each(|departed| residents.retire(departed));
+        if delivered.hurry { Due::Flush } else { locked.due() }
     }
 }
 

@@ -5,6 +5,7 @@
 //! likes, and act under it if the count says that nothing has changed since the look.
 
 use crate::flight::Flight;
+use crate::leaving::Unwaiting;
 use crate::load::LoadError;
 use crate::owned::OwnedFrom;
 use crate::reclaim::Shared;
@@ -353,6 +354,7 @@ impl<K, V: Clone> Slot<K, V> {
         Q: Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
+        let _leading = Unwaiting::begin();
         let own = Arc::new(Load { key: K::owned_from(key), flight: Flight::new(0, ()) });
         let mut own = Lead { slot: self, load: own, is_listed: false };
         let loaded = self.join_or_lead(key, &mut own, load);

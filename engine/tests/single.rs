@@ -450,7 +450,7 @@ mod mirror {
             }
         }
         let mirror = Arc::new(Mirror::new(0));
-        let all = [false, true, false]
+        let all = [false, true, true, false]
             .map(|panics| Arc::new(Asking(Arc::clone(&mirror), AtomicUsize::new(0), panics)));
         for asking in &all {
             let waker = Waker::from(Arc::clone(asking));

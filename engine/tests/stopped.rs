@@ -8,7 +8,7 @@
 #![cfg(not(nanotier_epoch))]
 
 use crossbeam_utils::thread::{Scope, scope};
-use nanotier_engine::{Engine, Lifecycle, Options, Plain, Policy};
+use nanotier_engine::{Engine, Inserted, Lifecycle, Options, Plain, Policy};
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -124,8 +124,8 @@ type Counted<L> = Engine<u64, Canary, L>;
 /// One shard, of which up to 16 that have left wait for one barrier: the least there is.
 const CAPACITY: u64 = 64;
 const BATCH: usize = 16;
-/// More than there are threads that look at something in this process at the same time, each at its few nodes.
-const LOOKED_AT: usize = 64;
+/// More than threads of one test look at in the same engine at the same time, beside those that are stopped.
+const LOOKED_AT: usize = 8;
 const THREADS: usize = 4;
 
 /// What may be alive beside what is resident. Three batches: one that is gathered, one that waits for its barrier, one
@@ -459,6 +459,30 @@ fn of_what_is_weighed_no_more_than_a_twentieth_waits_to_be_dropped() {
             assert!(worst <= most, "{worst} of {weight} each have left {capacity}, and are still there");
         }
     }
+}
+
+/// Who looks at another engine's values holds up nothing here.
+#[test]
+fn what_is_looked_at_elsewhere_makes_no_room_for_garbage() {
+    static CENSUS: Census = Census::new();
+    const DEPTH: u64 = 200;
+    fn nested(engine: &Engine<u64, u64>, depth: u64, f: &mut dyn FnMut()) {
+        match depth {
+            0 => f(),
+            _ => engine.read(&depth, |_| nested(engine, depth - 1, f)).expect("it is there"),
+        }
+    }
+    let other: Engine<u64, u64> = Engine::with(Options::new(10_000).shards(1), Plain).unwrap();
+    (1..=DEPTH).for_each(|key| assert_eq!(other.insert(key, key), Inserted::Done));
+    let engine: Counted<Plain> = counted(Policy::Clock, Plain);
+    let mut worst = 0;
+    nested(&other, DEPTH, &mut || {
+        for key in 0..20_000 {
+            engine.insert(key, Canary::new(key, &CENSUS));
+            worst = worst.max(CENSUS.alive() - engine.len());
+        }
+    });
+    assert!(worst <= 3 * BATCH + 2, "{worst} have left and are still there");
 }
 
 /// However much leaves by name, with nothing in its place: it is dropped all the same.

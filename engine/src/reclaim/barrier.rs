@@ -146,6 +146,7 @@ mod imp {
 #[cfg(all(not(nanotier_tsan), not(nanotier_loom), target_os = "linux"))]
 mod imp {
     use super::{Ordering, fence};
+    use rustix::io::Errno;
     use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
     use std::sync::Once;
     use std::sync::atomic::{AtomicBool, compiler_fence};
@@ -178,8 +179,13 @@ mod imp {
         if FENCING.load(Ordering::Relaxed) {
             return;
         }
-        if membarrier(MembarrierCommand::PrivateExpedited).is_ok() {
-            return;
+        loop {
+            match membarrier(MembarrierCommand::PrivateExpedited) {
+                Ok(()) => return,
+                // The kernel found no memory for a moment.
+                Err(Errno::NOMEM) => std::thread::yield_now(),
+                Err(_) => break,
+            }
         }
         // A forked child may have to register anew.
         if !(register() && membarrier(MembarrierCommand::PrivateExpedited).is_ok()) {

@@ -116,11 +116,6 @@ impl Held {
     }
 
     #[expect(clippy::unused_self, reason = "as the other strategy has it")]
-    pub(crate) fn count(&self) -> usize {
-        0
-    }
-
-    #[expect(clippy::unused_self, reason = "as the other strategy has it")]
     pub(crate) fn is_empty(&self) -> bool {
         true
     }

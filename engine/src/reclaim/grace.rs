@@ -95,10 +95,6 @@ impl Held {
         self.addresses.is_empty()
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.addresses.len()
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.addresses.capacity() * size_of::<usize>()
     }

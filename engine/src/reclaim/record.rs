@@ -8,7 +8,7 @@ use crate::sync::{
 use std::cell::Cell;
 use std::ptr;
 
-/// Two cache lines: the slots, which their thread writes on each read, and the rest, which hardly changes.
+/// First a line of slots, which their thread writes on each read; on lines of its own the rest, which hardly changes.
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub(super) struct Record {
@@ -222,4 +222,41 @@ pub(super) fn names(address: usize) -> bool {
 #[inline]
 pub(crate) fn stripe() -> Option<usize> {
     own().or_else(own_or_new).map(|record| record.number)
+}
+
+#[cfg(all(test, not(nanotier_loom)))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Says what its thread still has when thread-locals that were made after it are gone.
+    struct Late(Cell<Option<mpsc::Sender<(bool, bool)>>>);
+
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let has_slot = light().slots[0].load(Ordering::Relaxed) == FREE;
+            let _ = self.0.take().map(|told| told.send((has_slot, own().is_some())));
+        }
+    }
+
+    thread_local! {
+        static LATE: Late = const { Late(Cell::new(None)) };
+    }
+
+    /// Else it would name nodes in slots that are another thread's by then.
+    #[test]
+    fn a_thread_that_has_given_its_record_back_has_none() {
+        crate::reclaim::prepare();
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            LATE.with(|late| late.0.set(Some(tell)));
+            let number = own_or_new().map(|record| record.number);
+            let is_usable = light().slots[0].load(Ordering::Relaxed) == FREE;
+            (number, is_usable)
+        });
+        let (number, is_usable) = thread.join().unwrap();
+        assert!(number.is_some(), "it had one");
+        assert_eq!(is_usable, is_light(), "and its first slot was used without asking again");
+        assert_eq!(told.recv(), Ok((false, false)));
+    }
 }

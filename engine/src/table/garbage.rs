@@ -24,6 +24,8 @@ pub(super) struct Garbage {
     queue: VecDeque<u32>,
     ready: usize,
     closed: usize,
+    /// How many of the retired have come back since the last look, because they were being read.
+    kept: usize,
 }
 
 /// What somebody should do, best outside the lock.
@@ -47,6 +49,7 @@ impl Garbage {
             queue: VecDeque::new(),
             ready: 0,
             closed: 0,
+            kept: 0,
         }
     }
 
@@ -90,6 +93,7 @@ impl Garbage {
                 }
                 // It begins anew.
                 self.queue.push_back(id);
+                self.kept += 1;
             }
             if !self.look() {
                 return None;
@@ -106,6 +110,7 @@ impl Garbage {
         // Those that were ready before are looked for again, which is as good.
         self.ready += std::mem::take(&mut self.closed);
         self.held.look();
+        self.kept = 0;
         true
     }
 
@@ -120,8 +125,8 @@ impl Garbage {
 
     #[cold]
     fn due_slowly(&mut self) -> Due {
-        // What is held comes back each time: it alone must not close a batch.
-        if self.retired() < self.limit + self.held.count() {
+        // What is being read comes back each time: it alone must not close a batch.
+        if self.retired() < self.limit + self.kept {
             return Due::Nothing;
         }
         if self.closed > 0 && !self.look() {
@@ -129,7 +134,7 @@ impl Garbage {
         }
         self.close();
         // More than writes that come have a use for: what leaves without anything coming in its place.
-        if self.ready > UNUSED_BATCHES * self.limit + self.held.count() { Due::Flush } else { Due::Nothing }
+        if self.ready > UNUSED_BATCHES * self.limit { Due::Flush } else { Due::Nothing }
     }
 
     fn close(&mut self) {

@@ -9,6 +9,7 @@ use equivalent::Equivalent;
 use std::fmt;
 use std::hash::Hash;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 /// A power of two of shards, each with a table, and whatever else it has.
 ///
@@ -16,7 +17,8 @@ use std::ptr::{self, NonNull};
 pub(crate) struct Sharded<K, V, T> {
     /// Dropped before the heads, which their tables point to.
     shards: Box<[T]>,
-    heads: Box<[Head<K, V>]>,
+    // Shared, though nobody else has it: what is boxed must not be pointed to from elsewhere.
+    heads: Arc<[Head<K, V>]>,
     /// One less than there are.
     mask: usize,
 }
@@ -62,7 +64,7 @@ impl<K, V, T: HasTable<K, V>> Sharded<K, V, T> {
     /// `count` shards, made by `new`, which must seat a table in each.
     pub(crate) fn new(count: usize, mut new: impl FnMut(usize, Seat<K, V>) -> T) -> Self {
         assert!(count.is_power_of_two(), "nanotier: {count} shards: not a power of two");
-        let heads: Box<[_]> = (0..count).map(|_| Head(AtomicPtr::new(ptr::null_mut()))).collect();
+        let heads: Arc<[_]> = (0..count).map(|_| Head(AtomicPtr::new(ptr::null_mut()))).collect();
         let seat = |nth: usize| Seat(NonNull::from(&heads[nth]));
         let shards = (0..count).map(|nth| new(nth, seat(nth))).collect();
         assert!(

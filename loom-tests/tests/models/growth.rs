@@ -57,6 +57,19 @@ fn what_stays_is_found_while_the_index_grows() {
     });
 }
 
+/// The same by the long way, as a thread goes that has no record yet: a short look that finds nothing asks again in any
+/// case, and would hide that the long one must.
+#[test]
+fn what_stays_is_found_by_the_long_way_while_the_index_grows() {
+    explore(Bound::Preemptions(5), || {
+        let engine = full(8);
+        let other = Arc::clone(&engine);
+        let writer = thread::spawn(move || other.insert(C, Value::new(C, 0)));
+        assert_eq!(version(&engine, A), Some(0));
+        writer.join().unwrap();
+    });
+}
+
 /// A look that began in the old index for what leaves the new one, and whose memory is used again.
 #[test]
 fn what_left_after_the_index_grew_is_not_touched_by_who_began_before() {
