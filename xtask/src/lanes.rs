@@ -49,13 +49,14 @@ pub(crate) const LANES: &[Lane] = &[
     },
     Lane {
         name: "reclaim",
-        proves: "the engine keeps its promises however it reclaims: by readers' fences, and by crossbeam-epoch, its oracle",
-        minutes: 4,
+        proves: "the engine keeps its promises however it reclaims: by readers' fences, by crossbeam-epoch, its oracle, and at full speed",
+        minutes: 5,
         quick: false,
         needs: &[],
         present: |workspace| workspace.has_package("nanotier-engine"),
         steps: |workspace| {
-            Ok(["nanotier_fences", "nanotier_epoch"].map(|cfg| reclaim_step(workspace, cfg)).into())
+            let strategies = ["nanotier_fences", "nanotier_epoch"].map(|cfg| reclaim_step(workspace, cfg));
+            Ok(strategies.into_iter().chain([full_speed_step()]).collect())
         },
     },
     Lane {
@@ -133,6 +134,7 @@ const COMPARE_MANIFEST: &str = "benches/compare/Cargo.toml";
 const COUNTED_ROWS: &str = "locked-per-hit,allocs-per-hit,allocs-per-evict,loads-per-key";
 const FUZZ_SECONDS: u64 = 20;
 const CRASH_CYCLES: u64 = 120;
+const FULL_SPEED_SECS: u64 = 3;
 
 fn step(title: impl Into<String>, program: Program, expect: Expect) -> Step {
     Step { title: title.into(), program, expect, needs: None }
@@ -201,6 +203,14 @@ fn reclaim_step(workspace: &Workspace, cfg: &str) -> Step {
         .args(["--target-dir".to_owned(), path(&workspace.target.join(cfg))])
         .env("RUSTFLAGS", format!("--cfg {cfg}"));
     step(cfg, program, Expect::Tests)
+}
+
+/// Races that a debug build is too slow to lose.
+fn full_speed_step() -> Step {
+    let program = Program::cargo("test --release --locked --no-fail-fast -p nanotier-engine")
+        .args(["--test", "sharp", "--test", "stress", "--test", "linear"])
+        .env("NANOTIER_SHARP_SECS", FULL_SPEED_SECS.to_string());
+    step("full speed", program, Expect::Tests)
 }
 
 fn counts_steps(workspace: &Workspace) -> Vec<Step> {

@@ -99,6 +99,7 @@ pub(crate) const QUESTIONS: &[Question] = &[
     ask("hot-hit-latency", "a chain of gets, each of which asks for what the last one found", &[
         ratio("quick_cache", 0.75),
     ]),
+    ask("miss-1t", "get of keys that are not there, from a full cache of 8192", &[ratio("quick_cache", 1.0)]),
     ask_strictly("locked-per-hit", "retired locked instructions per hit", &[
         goal("", ZERO).by("get u64"),
         goal("", ZERO).by("read u64"),

@@ -57,6 +57,10 @@ impl Racer {
         Self { role: Role::Rival, ..self }
     }
 
+    pub(crate) fn bound(self) -> Self {
+        Self { role: Role::Bound, ..self }
+    }
+
     pub(crate) fn alone(self) -> Self {
         Self { is_alone: true, ..self }
     }
@@ -67,7 +71,10 @@ impl Racer {
 
     /// Tries again if other work on the machine took a processor away meanwhile.
     fn calm_batch(&mut self, bench: &mut Bench, threads: usize, ops: u64) -> Sample {
+        let start = self.position;
         let mut best = self.batch(bench, threads, ops);
+        // The next batch begins where it does for all others, however often this one was tried.
+        let next_start = start + (self.position - start) * TRIES as u64;
         for _ in 1..TRIES {
             if best.is_calm() {
                 break;
@@ -77,6 +84,7 @@ impl Racer {
                 best = next;
             }
         }
+        self.position = next_start;
         best
     }
 

@@ -3,11 +3,11 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use super::{CAPACITY_HOT, RESIDENTS_HOT};
+use super::{CAPACITY_FULL, CAPACITY_HOT, RESIDENTS_HOT};
 use crate::bench::Bench;
 use crate::contender::{Nanotier, Reads};
 use crate::crew::Turn;
-use crate::race::{Race, Racer, enter};
+use crate::race::{Hits, Race, Racer, enter};
 use crate::workload::key;
 
 pub(super) const HOT: u64 = 77;
@@ -51,6 +51,33 @@ fn chain<C: Reads<u64, u64>>() -> Racer {
         black_box(next);
         hits
     })
+}
+
+/// Keys that nobody has inserted, another each time.
+fn absent_get<C: Reads<u64, u64>>() -> Racer {
+    let residents = (0..CAPACITY_FULL as u64).map(|number| (key(number), number));
+    let cache = Arc::new(C::filled(CAPACITY_FULL, residents));
+    let reads = cache.clone();
+    Racer::new(&cache, move |turn: Turn| {
+        let mut hits = 0;
+        for number in turn.start..turn.start + turn.ops {
+            let found = reads.get(&key(ABSENT + number));
+            hits += u64::from(found.is_some());
+            black_box(found);
+        }
+        hits
+    })
+}
+
+/// From here on no number has been used.
+const ABSENT: u64 = 1 << 40;
+
+pub(super) fn miss(bench: &mut Bench) {
+    let mut race = Race::new(bench, "miss-1t", 200_000).hits(Hits::None);
+    enter!(race <- absent_get() for <u64, u64>
+        Nanotier QuickCache Moka HashBrown MiniMoka Foyer SccHashCache TinyUfoCache Fibre Cached MutexLru
+        Papaya DashMap);
+    race.run();
 }
 
 pub(super) fn one_thread(bench: &mut Bench) {

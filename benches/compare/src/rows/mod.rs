@@ -20,6 +20,7 @@ pub(crate) const ROWS: &[(&str, Run)] = &[
     ("hot-hit-1t", hit::one_thread),
     ("hot-hit-2t", hit::two_threads),
     ("hot-hit-latency", hit::latency),
+    ("miss-1t", hit::miss),
     ("locked-per-hit", counts::locked_per_hit),
     ("allocs-per-hit", counts::allocs_per_hit),
     ("string-borrow-1t", text::borrow_one_thread),

@@ -45,14 +45,29 @@ fn arc_swap() -> Racer {
     reading("arc-swap", move || Some(black_box(&swap).load()[3])).rival()
 }
 
+/// By a copy that each thread keeps and looks after: for those that read often and can keep something.
+fn arc_swap_cache() -> Racer {
+    let swap = ArcSwap::from(Arc::new(CONFIG));
+    let lap = move |turn: Turn| {
+        let mut cache = arc_swap::Cache::new(black_box(&swap));
+        for _ in 0..turn.ops {
+            black_box(black_box(&mut cache).load()[3]);
+        }
+        turn.ops
+    };
+    Racer::bare("arc-swap cache", lap).bound()
+}
+
 fn races(bench: &mut Bench, id: &'static str, ours: fn() -> Racer) {
     let mut race = Race::new(bench, id, 1_000_000).variant("1 thread");
     race.enter(ours());
     race.enter(arc_swap());
+    race.enter(arc_swap_cache());
     race.run();
     let mut race = Race::new(bench, id, 500_000).two_threads().variant("2 threads");
     race.enter(ours());
     race.enter(arc_swap());
+    race.enter(arc_swap_cache());
     race.run();
 }
 
