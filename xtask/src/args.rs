@@ -24,6 +24,17 @@ cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     --json FILE  writes the rows there too
     --quick      fewer rounds and fewer rivals: under a minute once built, and less sure of itself
 
+cargo xtask hit-ratio [--traces DIR] [--filter TEXT[,TEXT ..]] [--policy NAME[,NAME ..]]
+                      [--threads N[,N ..]] [--json FILE] [--svg FILE] [--quick]
+    How often nanotier, other caches and the best possible one have what they are asked for: tables and curves.
+    --traces DIR   replays the files there (.u64, .txt, .trace, each also as .zst); without it, generated traces
+    --filter TEXT  only traces whose name has this in it; several by commas, and it may be repeated
+    --policy NAME  only these, as --filter
+    --threads N    how many threads replay a trace together; several by commas (1,2,8)
+    --json FILE    writes the hits there too
+    --svg FILE     draws the curves there rather than to target/xtask/hit-ratio.svg
+    --quick        fewer requests, one thread and fewer rivals: under a minute once built
+
 cargo xtask help
     This text.
 
@@ -42,6 +53,7 @@ pub(crate) enum Command {
     Test(Test),
     Soak { minutes: u32 },
     Compare(Compare),
+    HitRatio(HitRatio),
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -62,6 +74,20 @@ pub(crate) struct Compare {
     pub(crate) filters: Vec<String>,
 }
 
+/// What `hit-ratio` is told, to be handed on likewise.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct HitRatio {
+    pub(crate) quick: bool,
+    pub(crate) traces: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
+    pub(crate) threads: Vec<String>,
+    /// Empty: all traces.
+    pub(crate) filters: Vec<String>,
+    /// Empty: all policies.
+    pub(crate) policies: Vec<String>,
+}
+
 /// `words` begins with the name of the program.
 pub(crate) fn parse<I>(words: I) -> Result<Command, String>
 where
@@ -73,16 +99,19 @@ where
 
 fn command(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     match parser.next()? {
-        None => Err("a command is missing: test, soak, bench or help".into()),
+        None => Err("a command is missing: test, soak, bench, hit-ratio or help".into()),
         Some(Short('h') | Long("help")) => Ok(Command::Help),
         Some(Value(word)) => match word.to_str() {
             Some("help") => Ok(Command::Help),
             Some("test") => test(parser),
             Some("soak") => soak(parser),
             Some("bench") => bench(parser),
-            _ => {
-                Err(format!("unknown command `{}`: test, soak, bench or help", word.to_string_lossy()).into())
-            }
+            Some("hit-ratio") => hit_ratio(parser),
+            _ => Err(format!(
+                "unknown command `{}`: test, soak, bench, hit-ratio or help",
+                word.to_string_lossy()
+            )
+            .into()),
         },
         Some(option) => Err(option.unexpected()),
     }
@@ -157,6 +186,24 @@ fn compare(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     Ok(Command::Compare(compare))
 }
 
+fn hit_ratio(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut wanted = HitRatio::default();
+    while let Some(word) = parser.next()? {
+        match word {
+            Long("quick") => wanted.quick = true,
+            Long("traces") => wanted.traces = Some(parser.value()?.into()),
+            Long("json") => wanted.json = Some(parser.value()?.into()),
+            Long("svg") => wanted.svg = Some(parser.value()?.into()),
+            Long("threads") => wanted.threads.push(parser.value()?.to_string_lossy().into_owned()),
+            Long("filter") => wanted.filters.push(parser.value()?.to_string_lossy().into_owned()),
+            Long("policy") => wanted.policies.push(parser.value()?.to_string_lossy().into_owned()),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::HitRatio(wanted))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,8 +251,37 @@ mod tests {
     }
 
     #[test]
+    fn what_hit_ratios_are_wanted_is_handed_on() {
+        assert_eq!(parsed("hit-ratio"), Ok(Command::HitRatio(HitRatio::default())));
+        assert_eq!(
+            parsed(
+                "hit-ratio --traces in --filter arc --policy opt,lru --threads 1,8 --policy=moka \
+                 --json a.json --svg b.svg --quick"
+            ),
+            Ok(Command::HitRatio(HitRatio {
+                quick: true,
+                traces: Some("in".into()),
+                json: Some("a.json".into()),
+                svg: Some("b.svg".into()),
+                threads: vec!["1,8".to_owned()],
+                filters: vec!["arc".to_owned()],
+                policies: vec!["opt,lru".to_owned(), "moka".to_owned()],
+            }))
+        );
+    }
+
+    #[test]
     fn help_is_found_wherever_it_is_looked_for() {
-        for line in ["help", "--help", "-h", "test --help", "soak -h", "bench --help", "bench compare -h"] {
+        for line in [
+            "help",
+            "--help",
+            "-h",
+            "test --help",
+            "soak -h",
+            "bench --help",
+            "bench compare -h",
+            "hit-ratio --help",
+        ] {
             assert_eq!(parsed(line), Ok(Command::Help), "{line}");
         }
     }
@@ -231,6 +307,9 @@ mod tests {
             ("bench --quick", "--quick"),
             ("bench compare hot-hit-1t", "hot-hit-1t"),
             ("bench compare --json", "--json"),
+            ("hit-ratio zipf", "zipf"),
+            ("hit-ratio --traces", "--traces"),
+            ("hit-ratio --install", "--install"),
         ] {
             let error = parsed(line).expect_err(line);
             assert!(error.contains(named), "{line}: {error}");

@@ -14,6 +14,9 @@ cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     --quick      fewer rounds, and only those rivals against whom a goal is set: under a minute
     --list       says which rows there are
 
+cargo xtask hit-ratio ..
+    another question, in the same program: `hit-ratio --help` says more
+
 Exit status: 0 even where goals are missed; 1 if a count that must hold does not (locked instructions,
 allocations or loads); 2 bad usage.
 ";

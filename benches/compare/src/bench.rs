@@ -1,5 +1,6 @@
 //! What all rows share: the meter, the threads, how thorough to be, and the answers so far.
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
 use crate::crew::Crew;
@@ -31,25 +32,30 @@ impl Bench {
 const ROUNDS: usize = 21;
 const ROUNDS_QUICK: usize = 9;
 
-/// Which row runs, on standard error: one line that is drawn again on a terminal, else a line per row.
+/// What runs, on standard error: one line that is drawn again on a terminal, else a line per row.
 #[derive(Debug)]
 pub(crate) struct Progress {
     is_terminal: bool,
 }
 
 impl Progress {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { is_terminal: std::io::stderr().is_terminal() }
     }
 
     pub(crate) fn say(&self, id: &str, variant: &str, round: usize, rounds: usize) {
         let gap = if variant.is_empty() { "" } else { ", " };
+        self.step(format_args!("{id}{gap}{variant}"), "round", round, rounds);
+    }
+
+    /// The `nth` of `count` steps of `what`, from 1 on.
+    pub(crate) fn step(&self, what: impl Display, step: &str, nth: usize, count: usize) {
         let mut out = std::io::stderr();
         // Nobody may be looking any more; the report is still wanted.
         let _ = if self.is_terminal {
-            write!(out, "\r\x1b[K{id}{gap}{variant}: round {round}/{rounds}").and_then(|()| out.flush())
-        } else if round == 1 {
-            writeln!(out, "{id}{gap}{variant}: {rounds} rounds")
+            write!(out, "\r\x1b[K{what}: {step} {nth}/{count}").and_then(|()| out.flush())
+        } else if nth == 1 {
+            writeln!(out, "{what}: {count} {step}s")
         } else {
             Ok(())
         };

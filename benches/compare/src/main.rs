@@ -1,4 +1,5 @@
-//! nanotier against other caches, in one program: `cargo xtask bench compare`.
+//! nanotier against other caches, in one program: what it costs, `cargo xtask bench compare`, and how often it
+//! has what it is asked for, `cargo xtask hit-ratio` ([`hit_ratio`]).
 //!
 //! A row ([`rows`]) makes the same loop for each contender ([`contender`]), compiled for it, and lets them
 //! run in turn, round after round ([`race`]). Each round gives a ratio; their median is held against the goal
@@ -9,6 +10,7 @@ mod bench;
 mod contender;
 mod crew;
 mod goals;
+mod hit_ratio;
 mod judge;
 mod meter;
 mod race;
@@ -16,6 +18,7 @@ mod report;
 mod rows;
 mod workload;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use nanotier_counting::SwitchedAllocator;
@@ -35,7 +38,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, String> {
-    let args = Args::parse(std::env::args_os())?;
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == hit_ratio::COMMAND) {
+        return hit_ratio::run(words.into_iter().skip(1));
+    }
+    let args = Args::parse(words)?;
     if args.help {
         print!("{}", args::USAGE);
         return Ok(ExitCode::SUCCESS);

@@ -22,7 +22,7 @@ pub(crate) fn shuffled(count: u64) -> Vec<u64> {
     let mut numbers: Vec<u64> = (0..count).collect();
     let mut random = Random::new(0x5EED);
     for last in (1..numbers.len()).rev() {
-        let other = (random.below_one() * (last + 1) as f64) as usize;
+        let other = random.below(last as u64 + 1) as usize;
         numbers.swap(last, other);
     }
     numbers
@@ -37,19 +37,9 @@ impl Sequence {
     /// `1 / (n + 1)^exponent`.
     pub(crate) fn zipf(population: u64, exponent: f64, length: usize) -> Self {
         assert!(length.is_power_of_two());
-        let mut sum = 0.0;
-        let sums: Vec<f64> = (0..population)
-            .map(|n| {
-                sum += 1.0 / ((n + 1) as f64).powf(exponent);
-                sum
-            })
-            .collect();
+        let zipf = Zipf::new(population, exponent);
         let mut random = Random::new(0xC0FFEE);
-        let draw = |_| {
-            let point = random.below_one() * sum;
-            let number = sums.partition_point(|&upto| upto <= point) as u64;
-            key(number.min(population - 1))
-        };
+        let draw = |_| key(zipf.draw(&mut random));
         Self((0..length).map(draw).collect())
     }
 
@@ -63,11 +53,33 @@ impl Sequence {
     }
 }
 
+/// Draws numbers: `n` in proportion to `1 / (n + 1)^exponent`.
+pub(crate) struct Zipf(Vec<f64>);
+
+impl Zipf {
+    /// Of the numbers below `population`.
+    pub(crate) fn new(population: u64, exponent: f64) -> Self {
+        let mut sum = 0.0;
+        let upto = |n| {
+            sum += 1.0 / ((n + 1) as f64).powf(exponent);
+            sum
+        };
+        Self((0..population).map(upto).collect())
+    }
+
+    pub(crate) fn draw(&self, random: &mut Random) -> u64 {
+        let sum = self.0.last().copied().unwrap_or(0.0);
+        let point = random.below_one() * sum;
+        let number = self.0.partition_point(|&upto| upto <= point) as u64;
+        number.min(self.0.len() as u64 - 1)
+    }
+}
+
 /// SplitMix64: small, and good enough to draw from.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -79,7 +91,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below_one(&mut self) -> f64 {
+    /// A number below `limit`, all equally likely as far as anyone here can tell.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        (self.below_one() * limit as f64) as u64
+    }
+
+    pub(crate) fn below_one(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

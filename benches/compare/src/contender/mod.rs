@@ -13,9 +13,10 @@ use std::hash::Hash;
 use nanotier_engine::OwnedFrom;
 
 pub(crate) use bounds::{DashMap, HashBrown, Papaya};
-pub(crate) use ours::{Facade, Nanotier, NanotierLru};
+pub(crate) use ours::{Facade, FacadeDefault, FacadeLru, Nanotier, NanotierLru};
 pub(crate) use rivals::{
-    Cached, Fibre, Foyer, MiniMoka, Moka, MutexLru, QuickCache, SccHashCache, TinyUfoCache,
+    Cached, Fibre, Foyer, FoyerLfu, FoyerS3Fifo, FoyerSieve, MiniMoka, Moka, MutexLru, QuickCache,
+    SccHashCache, TinyUfoCache,
 };
 
 /// A key, and what it is looked up by.

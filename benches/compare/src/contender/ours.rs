@@ -1,5 +1,6 @@
 //! nanotier: the engine, and the cache in front of it.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use nanotier::Cache;
@@ -109,5 +110,70 @@ impl Evicts<u64, u64> for Facade<u64, u64> {
     #[inline]
     fn insert(&self, key: u64, value: u64) {
         self.0.insert(key, value).wait().expect("memory takes everything");
+    }
+}
+
+/// The cache as a hit ratio is asked of it: nothing expires. Asked by `try_now`.
+pub(crate) struct FacadeWith<B>(Facade<u64, u64>, PhantomData<B>);
+
+/// A way to build a cache.
+pub(crate) trait Build: Send + Sync + 'static {
+    const NAME: &'static str;
+
+    fn build(capacity: u64) -> Cache<u64, u64>;
+}
+
+/// A capacity and nothing else, as the documentation begins.
+pub(crate) struct ByDefault;
+
+impl Build for ByDefault {
+    const NAME: &'static str = "nanotier";
+
+    fn build(capacity: u64) -> Cache<u64, u64> {
+        Cache::new(capacity)
+    }
+}
+
+/// Exact LRU.
+pub(crate) struct AsLru;
+
+impl Build for AsLru {
+    const NAME: &'static str = "nanotier-lru";
+
+    fn build(capacity: u64) -> Cache<u64, u64> {
+        let built = Cache::builder().capacity(capacity).policy(nanotier::Policy::Lru).build();
+        built.expect("a capacity and a policy go together")
+    }
+}
+
+pub(crate) type FacadeDefault = FacadeWith<ByDefault>;
+pub(crate) type FacadeLru = FacadeWith<AsLru>;
+
+impl<B: Build> Reads<u64, u64> for FacadeWith<B> {
+    const NAME: &'static str = B::NAME;
+    const ROLE: Role = Role::Ours;
+
+    fn filled(capacity: usize, entries: impl Iterator<Item = (u64, u64)>) -> Self {
+        filled(capacity, entries)
+    }
+
+    #[inline]
+    fn get(&self, key: &u64) -> Option<u64> {
+        self.0.get(key)
+    }
+
+    fn residents(&self) -> Option<usize> {
+        self.0.residents()
+    }
+}
+
+impl<B: Build> Evicts<u64, u64> for FacadeWith<B> {
+    fn empty(capacity: usize) -> Self {
+        Self(Facade(B::build(capacity as u64)), PhantomData)
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: u64) {
+        self.0.insert(key, value);
     }
 }

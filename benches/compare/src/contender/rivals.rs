@@ -1,5 +1,6 @@
 //! Other caches, each with its own defaults but for the capacity and the hasher.
 
+use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
 use ahash::RandomState;
@@ -169,6 +170,59 @@ impl<K: Key, V: Value> Lends<K, V> for Foyer<K, V> {
     #[inline]
     fn read<R>(&self, key: &K::Lent, f: impl FnOnce(&V) -> R) -> Option<R> {
         self.0.get(key).map(|entry| f(entry.value()))
+    }
+}
+
+/// foyer with a policy other than its default, each as its documentation has it.
+pub(crate) struct FoyerWith<P>(Foyer<u64, u64>, PhantomData<P>);
+
+/// One of foyer's policies: its configuration by default.
+pub(crate) trait FoyerPolicy: Default + Into<foyer::EvictionConfig> + Send + Sync + 'static {
+    const NAME: &'static str;
+}
+
+impl FoyerPolicy for foyer::S3FifoConfig {
+    const NAME: &'static str = "foyer-s3fifo";
+}
+
+impl FoyerPolicy for foyer::LfuConfig {
+    const NAME: &'static str = "foyer-lfu";
+}
+
+impl FoyerPolicy for foyer::SieveConfig {
+    const NAME: &'static str = "foyer-sieve";
+}
+
+pub(crate) type FoyerS3Fifo = FoyerWith<foyer::S3FifoConfig>;
+pub(crate) type FoyerLfu = FoyerWith<foyer::LfuConfig>;
+pub(crate) type FoyerSieve = FoyerWith<foyer::SieveConfig>;
+
+impl<P: FoyerPolicy> Reads<u64, u64> for FoyerWith<P> {
+    const NAME: &'static str = P::NAME;
+
+    fn filled(capacity: usize, entries: impl Iterator<Item = (u64, u64)>) -> Self {
+        filled(capacity, entries)
+    }
+
+    #[inline]
+    fn get(&self, key: &u64) -> Option<u64> {
+        self.0.get(key)
+    }
+
+    fn residents(&self) -> Option<usize> {
+        self.0.residents()
+    }
+}
+
+impl<P: FoyerPolicy> Evicts<u64, u64> for FoyerWith<P> {
+    fn empty(capacity: usize) -> Self {
+        let builder = foyer::CacheBuilder::new(capacity).with_eviction_config(P::default());
+        Self(Foyer(builder.with_hash_builder(RandomState::new()).build()), PhantomData)
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: u64) {
+        self.0.insert(key, value);
     }
 }
 

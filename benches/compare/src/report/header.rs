@@ -37,13 +37,11 @@ impl Header {
             rustc: env!("COMPARE_RUSTC"),
             rounds: bench.rounds,
             quick: bench.is_quick,
-            versions: versions(include_str!("../../Cargo.lock")),
+            versions: versions(LOCK),
         }
     }
 
     pub(crate) fn render(&self) -> String {
-        let versions: Vec<String> =
-            self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         let counters = match (self.counters, self.counters_locked) {
             (false, _) => "no counters: wall time, cycles estimated by a calibrated loop",
             (true, false) => "counters, but none for locked instructions",
@@ -58,7 +56,7 @@ impl Header {
             self.date,
             self.rustc,
             self.rounds,
-            versions.join(", "),
+            listed(&self.versions),
         )
     }
 }
@@ -82,6 +80,17 @@ const COMPARED: [&str; 17] = [
     "quick_cache",
     "scc",
 ];
+
+/// The versions of what is compared, without the rest of the header.
+pub(crate) fn versions_line() -> String {
+    listed(&versions(LOCK))
+}
+
+fn listed(versions: &BTreeMap<&str, &str>) -> String {
+    versions.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ")
+}
+
+const LOCK: &str = include_str!("../../Cargo.lock");
 
 /// The versions of what is compared, the newest where there are several: that is the one that is compared.
 fn versions(lock: &'static str) -> BTreeMap<&'static str, &'static str> {
@@ -160,7 +169,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_compared_is_in_the_lock_file() {
-        let versions = versions(include_str!("../../Cargo.lock"));
+        let versions = versions(LOCK);
         assert!(COMPARED.iter().all(|name| versions.contains_key(name)), "{versions:?}");
         assert_eq!(versions["quick_cache"], "0.7.0");
         assert_eq!(versions["hashbrown"], "0.17.1");

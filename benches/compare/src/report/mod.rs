@@ -17,6 +17,11 @@ struct Report<'a> {
     rows: &'a [Row],
 }
 
+/// The versions of all that may be compared, in a line.
+pub(crate) fn versions() -> String {
+    header::versions_line()
+}
+
 /// Prints the table, and writes the JSON if a file is named.
 pub(crate) fn finish(bench: &Bench, json: Option<&Path>) -> Result<(), String> {
     let report = Report { header: Header::new(bench), rows: &bench.rows };
