@@ -10,7 +10,7 @@ const CAPACITY: u64 = 10_000;
 
 fn engine(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("insert/engine");
-    for (name, policy) in [("clock", Policy::Clock), ("lru", Policy::Lru)] {
+    for (name, policy) in [("clock", Policy::Clock), ("lru", Policy::Lru), ("adaptive", Policy::Adaptive)] {
         let full = || {
             let options = Options::new(CAPACITY).policy(policy);
             let engine: Engine<u64, u64> = Engine::with(options, Plain).expect("options that work");

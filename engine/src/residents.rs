@@ -11,7 +11,7 @@
 use crate::flight::Flights;
 use crate::options::Policy;
 use crate::policy::Order;
-use crate::table::{Departed, Slots, Vacancy};
+use crate::table::{Departed, HASH_BITS, Slots, Vacancy};
 use equivalent::Equivalent;
 use std::hash::Hash;
 
@@ -34,9 +34,9 @@ pub(crate) struct Book<K, V> {
 }
 
 impl<K, V> Book<K, V> {
-    pub(crate) fn new(capacity: u64, policy: Policy) -> Self {
+    pub(crate) fn new(capacity: u64, policy: Policy, expected: usize) -> Self {
         Self {
-            order: Order::new(policy),
+            order: Order::new(policy, expected),
             weights: Vec::new(),
             weight: 0,
             capacity,
@@ -52,7 +52,7 @@ impl<K, V> Book<K, V> {
 
     #[inline]
     fn weight_of(&self, id: u32) -> u64 {
-        self.weights.get(id as usize).copied().unwrap_or(1)
+        weight_in(&self.weights, id)
     }
 
     #[inline]
@@ -85,6 +85,11 @@ impl<K, V> Book<K, V> {
         let weights = self.weights.capacity().saturating_mul(size_of::<u64>());
         weights.saturating_add(self.order.bytes()).saturating_add(self.flights.bytes())
     }
+}
+
+#[inline]
+fn weight_in(weights: &[u64], id: u32) -> u64 {
+    weights.get(id as usize).copied().unwrap_or(1)
 }
 
 /// The entries and the book, under the lock.
@@ -147,7 +152,8 @@ impl<'a, K, V> Residents<'a, K, V> {
 
     #[inline]
     pub(crate) fn victim(&mut self) -> Option<u32> {
-        self.book.order.victim(&self.slots)
+        let Book { order, weights, capacity, .. } = &mut *self.book;
+        order.victim(&self.slots, |id| weight_in(weights, id), *capacity)
     }
 
     /// A place for an entry with this hash; or else who must leave before there is one, room in the capacity or not:
@@ -168,12 +174,23 @@ impl<'a, K, V> Residents<'a, K, V> {
         Some(next)
     }
 
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.book.order.prefetch((hash >> (u64::BITS - HASH_BITS)) as u32);
+    }
+
+    /// A key is about to be added that is not resident.
+    #[inline]
+    pub(crate) fn missed(&mut self, hash: u64) {
+        self.book.order.missed((hash >> (u64::BITS - HASH_BITS)) as u32, self.slots.len());
+    }
+
     /// There must be room, and the key must not be resident. `dead` gets an entry to be dropped outside the lock.
     #[inline(always)]
     pub(crate) fn add(&mut self, vacancy: Vacancy, pair: (K, V), weight: u64, dead: &mut Option<(K, V)>) {
         debug_assert!(self.has_room(weight, None), "room is made before an entry is added");
         let id = self.slots.insert(vacancy, pair, dead);
-        self.book.order.added(id);
+        self.book.order.added(id, weight);
         self.book.set_weight(id, weight);
         self.book.weight = self.book.weight.saturating_add(weight);
     }
@@ -189,7 +206,7 @@ impl<'a, K, V> Residents<'a, K, V> {
         debug_assert!(self.has_room(weight, Some(id)), "room is made before an entry is replaced");
         let old_weight = self.book.weight_of(id);
         let (new, departed) = self.slots.replace(id, pair, dead);
-        self.book.order.replaced(id, new);
+        self.book.order.replaced(id, old_weight, new, weight);
         self.book.set_weight(new, weight);
         self.book.weight = (self.book.weight - old_weight).saturating_add(weight);
         self.book.departed = self.book.departed.saturating_add(old_weight);
@@ -199,8 +216,8 @@ impl<'a, K, V> Residents<'a, K, V> {
 
     #[inline]
     pub(crate) fn remove(&mut self, id: u32) -> Departed<K, V> {
-        self.book.order.removed(id);
         let weight = self.book.weight_of(id);
+        self.book.order.removed(id, weight);
         self.book.weight -= weight;
         self.book.departed = self.book.departed.saturating_add(weight);
         self.slots.unlink(id)
@@ -209,8 +226,8 @@ impl<'a, K, V> Residents<'a, K, V> {
     /// Removes an entry, to be dropped when nobody reads it any more.
     #[inline(always)]
     pub(crate) fn discard(&mut self, id: u32) {
-        self.book.order.removed(id);
         let weight = self.book.weight_of(id);
+        self.book.order.removed(id, weight);
         self.book.weight -= weight;
         self.book.departed = self.book.departed.saturating_add(weight);
         self.slots.discard(id);
@@ -233,7 +250,7 @@ impl<'a, K, V> Residents<'a, K, V> {
         }
         assert_eq!(self.book.weight, weight, "E2: the weight is the sum of the entries'");
         assert!(weight <= self.book.capacity, "E2: {weight} of weight in {}", self.book.capacity);
-        self.book.order.validate(&self.slots);
+        self.book.order.validate(&self.slots, |id| self.book.weight_of(id));
     }
 }
 

@@ -45,7 +45,12 @@ impl<K, V> Shard<K, V> {
         let expected = if weighs { entries.min(EXPECTED_OF_UNKNOWN) } else { entries };
         let retained = (entries / RETAINED_SHARE).clamp(RETAINED_MIN, RETAINED_MAX);
         Self {
-            table: Table::new(seat, expected, retained, Book::new(capacity, policy)),
+            table: Table::new(
+                seat,
+                expected,
+                retained,
+                Book::new(capacity, policy, if weighs { 0 } else { entries }),
+            ),
             outbox: Outbox::new(),
             counters: Counters::new(stats),
             len: AtomicUsize::new(0),
@@ -206,6 +211,7 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
 
     #[inline(always)]
     fn add(&mut self, hash: u64, pair: &mut Option<(K, V)>, weight: u64) {
+        self.residents().missed(hash);
         let vacancy = self.make_room(hash, weight);
         let pair = pair.take().expect("nanotier: a pair that is put is there");
         let (slots, book) = self.locked.parts();

@@ -52,6 +52,7 @@ where
         let mut pair = Some((key, value));
         let key = &pair.as_ref().expect("it was put here right above").0;
         let mut shard = self.writing(hash);
+        shard.residents().prefetch(hash);
         let found = shard.residents().find(hash, key);
         shard.residents().book.flights.void(hash, key);
         shard.put(hash, found, &mut pair, weight)

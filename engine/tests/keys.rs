@@ -24,7 +24,7 @@ impl Hasher for Constant {
 
 #[test]
 fn keys_that_all_collide_are_told_apart() {
-    for policy in [Policy::Clock, Policy::Lru] {
+    for policy in [Policy::Clock, Policy::Lru, Policy::Adaptive] {
         for hash in [0, u64::MAX, 0x0123_4567_89ab_cdef] {
             let options = Options::new(400).shards(4).policy(policy);
             let engine = Engine::with_hasher(options, Plain, Constant(hash)).unwrap();

@@ -300,7 +300,7 @@ fn check<L: Lifecycle<Key, u64>>(
     // On a machine with much else to do, fewer.
     let end = Instant::now() + Duration::from_secs(2);
     while checked < histories() && (checked < FEWEST || Instant::now() < end) {
-        let policy = if checked / each % 3 == 2 { Policy::Lru } else { Policy::Clock };
+        let policy = [Policy::Clock, Policy::Adaptive, Policy::Lru][checked / each % 3];
         for calls in run(&engine(policy), each, beside, checked as u64) {
             assert!(is_linear(&calls, lossy), "under {policy:?}, no order explains {calls:#?}");
             let overlap = |(nth, one): (usize, &Call)| {
@@ -345,7 +345,7 @@ fn where_entries_are_evicted_what_is_missed_stays_gone_and_what_is_seen_is_the_l
 #[test]
 fn who_looks_up_a_key_that_is_replaced_sees_the_old_value_or_the_new_also_while_the_index_grows() {
     const KEYS: u32 = 8;
-    for policy in [Policy::Clock, Policy::Lru] {
+    for policy in [Policy::Clock, Policy::Lru, Policy::Adaptive] {
         let end = Instant::now() + Duration::from_millis(300);
         while Instant::now() < end {
             let engine = Engine::with(Options::new(1 << 30).shards(1).policy(policy), Weighing).unwrap();

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 type Numbers = Engine<u32, u32>;
 
-fn both_policies() -> [Numbers; 2] {
-    [Policy::Clock, Policy::Lru].map(|policy| {
+fn each_policy() -> [Numbers; 3] {
+    [Policy::Clock, Policy::Lru, Policy::Adaptive].map(|policy| {
         let engine = Engine::with(Options::new(100).shards(4).policy(policy), Plain).unwrap();
         engine.insert(1, 10);
         engine.insert(2, 20);
@@ -27,7 +27,7 @@ fn refused(f: impl FnOnce()) -> bool {
 
 #[test]
 fn reads_nest_in_reads() {
-    for engine in both_policies() {
+    for engine in each_policy() {
         let sum = engine.read(&1, |one| engine.read(&2, |two| engine.get(&1).map(|again| one + two + again)));
         assert_eq!(sum, Some(Some(Some(40))));
         let mut seen = 0;
@@ -40,7 +40,7 @@ fn reads_nest_in_reads() {
 
 #[test]
 fn a_nested_read_does_not_queue_behind_a_waiting_writer() {
-    for policy in [Policy::Clock, Policy::Lru] {
+    for policy in [Policy::Clock, Policy::Lru, Policy::Adaptive] {
         let engine: Numbers = Engine::with(Options::new(10).shards(1).policy(policy), Plain).unwrap();
         engine.insert(1, 10);
         let done = AtomicBool::new(false);
@@ -75,7 +75,7 @@ fn deeply_nested_reads_work_and_a_write_in_them_too() {
         };
         engine.read(&1, deeper).unwrap()
     }
-    for engine in both_policies() {
+    for engine in each_policy() {
         for depth in [0, 1, 6, 7, 8, 9, 50] {
             let write = || {
                 assert_eq!(
@@ -107,7 +107,7 @@ fn a_read_may_do_anything_even_to_what_it_reads() {
         },
     ];
     for write in writes {
-        for engine in both_policies() {
+        for engine in each_policy() {
             let seen = engine.read(&1, |value| {
                 write(&engine);
                 // Reused, were it free.
@@ -116,7 +116,7 @@ fn a_read_may_do_anything_even_to_what_it_reads() {
             });
             assert_eq!(seen, Some(10));
         }
-        for engine in both_policies() {
+        for engine in each_policy() {
             engine.for_each(|_, _| write(&engine));
             engine.for_each(|key, value| assert!(*value == key * 10 || *value == 7));
         }
@@ -125,7 +125,7 @@ fn a_read_may_do_anything_even_to_what_it_reads() {
 
 #[test]
 fn to_take_what_one_is_reading_is_refused_with_a_sentence_and_not_a_hang() {
-    for engine in both_policies() {
+    for engine in each_policy() {
         assert!(refused(|| ignore(engine.read(&1, |_| engine.take(&1)))));
         assert!(refused(|| ignore(engine.read(&1, |_| engine.read(&2, |_| engine.take_if(&1, |_| true))))));
         assert!(refused(|| engine.for_each(|key, _| ignore(engine.take(key)))));
@@ -155,7 +155,7 @@ fn a_write_from_under_a_lock_is_refused_with_a_sentence_and_not_a_hang() {
         |engine| ignore(engine.get_or_insert_with(&1, || 7)),
         |engine| ignore(engine.try_get_or_insert_with(&7, || Err::<u32, ()>(()))),
     ];
-    for engine in both_policies() {
+    for engine in each_policy() {
         for write in writes {
             assert!(refused(|| ignore(engine.insert_if(1, 0, |_| {
                 write(&engine);
@@ -180,7 +180,7 @@ fn a_write_from_under_a_lock_is_refused_with_a_sentence_and_not_a_hang() {
 
 #[test]
 fn a_read_from_under_a_lock_is_answered_whichever_its_shard() {
-    for engine in both_policies() {
+    for engine in each_policy() {
         for key in 0..50 {
             let expected = engine.peek(&key);
             engine.compute(1, |_| {
@@ -201,7 +201,7 @@ fn a_read_from_under_a_lock_is_answered_whichever_its_shard() {
 
 #[test]
 fn another_engine_may_be_written_to_and_the_first_is_still_remembered() {
-    let [left, right] = both_policies();
+    let [left, right, _] = each_policy();
     left.compute(1, |_| {
         right.insert(9, 9);
         right.compute(9, |_| {

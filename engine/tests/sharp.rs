@@ -400,7 +400,7 @@ fn nest<L: Lifecycle<u64, Canary>>(engine: &Engine<u64, Canary, L>, depth: u64) 
 #[test]
 fn values_stay_whole_in_looks_nested_deeper_than_a_thread_has_slots() {
     static LEDGER: Ledger = Ledger::new();
-    for policy in [Policy::Clock, Policy::Lru] {
+    for policy in [Policy::Clock, Policy::Lru, Policy::Adaptive] {
         let engine = tiny(policy, Plain);
         let deadline = Deadline::new();
         let deepest = AtomicUsize::new(0);

@@ -365,7 +365,7 @@ fn a_taker_that_waits_for_a_stopped_reader_holds_up_nobody_else() {
 #[test]
 fn a_thread_that_panics_in_looks_leaves_nothing_held() {
     static CENSUS: Census = Census::new();
-    for policy in [Policy::Clock, Policy::Lru] {
+    for policy in [Policy::Clock, Policy::Lru, Policy::Adaptive] {
         let engine = counted(policy, Plain);
         for key in 0..CAPACITY {
             engine.insert(key, Canary::new(key, &CENSUS));

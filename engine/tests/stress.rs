@@ -96,7 +96,7 @@ fn meddle(engine: &Engine<u64, Canary, Checking>, mut seed: u64) {
 
 #[test]
 fn no_value_is_served_for_another_key_and_each_is_dropped_once() {
-    for policy in [Policy::Clock, Policy::Lru] {
+    for policy in [Policy::Clock, Policy::Lru, Policy::Adaptive] {
         for shards in [1, 4] {
             let engine = Engine::with(Options::new(60).shards(shards).policy(policy), Checking).unwrap();
             crossbeam_utils::thread::scope(|scope| {

@@ -15,7 +15,7 @@ use nanotier_engine::{Compute, Engine, Inserted, Lifecycle, Options, Policy};
 struct Input {
     capacity: u16,
     shards: u8,
-    lru: bool,
+    policy: u8,
     /// Which bits of the hash are left.
     mask: u64,
     ops: Vec<Op>,
@@ -276,7 +276,7 @@ impl Both {
 
 fuzz_target!(|input: Input| {
     let capacity = u64::from(input.capacity);
-    let policy = if input.lru { Policy::Lru } else { Policy::Clock };
+    let policy = [Policy::Clock, Policy::Lru, Policy::Adaptive][usize::from(input.policy) % 3];
     // As many shards as there may be for this capacity, at most eight.
     let most = if capacity == 0 { 3 } else { capacity.ilog2().min(3) };
     let shards = 1 << (u32::from(input.shards) % (most + 1));

@@ -1,24 +1,31 @@
-//! Who leaves when room is needed. Single owner, safe: all of it runs under the shard's lock, but for the mark of a
-//! use, which readers set on the entry.
+//! Who leaves when room is needed. Single owner, safe: all of it runs under the shard's lock, but for the count of
+//! uses, which readers keep on the entry.
 
+mod adaptive;
 mod clock;
+mod ghosts;
 mod list;
 mod lru;
+mod ring;
+mod sketch;
 
 use crate::options::Policy;
 use crate::table::Slots;
+use adaptive::Adaptive;
 use clock::Clock;
 use lru::Lru;
 
 #[derive(Debug)]
 pub(crate) enum Order {
+    Adaptive(Box<Adaptive>),
     Clock(Clock),
     Lru(Lru),
 }
 
 impl Order {
-    pub(crate) fn new(policy: Policy) -> Self {
+    pub(crate) fn new(policy: Policy, expected: usize) -> Self {
         match policy {
+            Policy::Adaptive => Self::Adaptive(Box::new(Adaptive::new(expected))),
             Policy::Clock => Self::Clock(Clock::default()),
             Policy::Lru => Self::Lru(Lru::default()),
         }
@@ -28,22 +35,39 @@ impl Order {
     #[inline]
     pub(crate) fn used<K, V>(&mut self, slots: &Slots<'_, K, V>, id: u32) {
         match self {
-            Self::Clock(_) => slots.mark_used(id),
+            Self::Adaptive(_) | Self::Clock(_) => slots.mark_used(id),
             Self::Lru(lru) => lru.used(id),
         }
     }
 
     #[inline]
-    pub(crate) fn added(&mut self, id: u32) {
+    pub(crate) fn prefetch(&self, hash: u32) {
+        if let Self::Adaptive(adaptive) = self {
+            adaptive.prefetch(hash);
+        }
+    }
+
+    /// A key is about to be added that was not there: before room is made for it.
+    #[inline]
+    pub(crate) fn missed(&mut self, hash: u32, entries: usize) {
+        if let Self::Adaptive(adaptive) = self {
+            adaptive.missed(hash, entries);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn added(&mut self, id: u32, weight: u64) {
         match self {
+            Self::Adaptive(adaptive) => adaptive.added(id, weight),
             Self::Clock(_) => {}
             Self::Lru(lru) => lru.added(id),
         }
     }
 
     /// `new` has the place of `old` now.
-    pub(crate) fn replaced(&mut self, old: u32, new: u32) {
+    pub(crate) fn replaced(&mut self, old: u32, old_weight: u64, new: u32, weight: u64) {
         match self {
+            Self::Adaptive(adaptive) => adaptive.replaced(old, old_weight, new, weight),
             Self::Clock(_) => {}
             Self::Lru(lru) => {
                 lru.removed(old);
@@ -53,8 +77,9 @@ impl Order {
     }
 
     #[inline]
-    pub(crate) fn removed(&mut self, id: u32) {
+    pub(crate) fn removed(&mut self, id: u32, weight: u64) {
         match self {
+            Self::Adaptive(adaptive) => adaptive.removed(id, weight),
             Self::Clock(_) => {}
             Self::Lru(lru) => lru.removed(id),
         }
@@ -62,8 +87,14 @@ impl Order {
 
     /// Who should leave next; still in its place. `None` only when there is nobody.
     #[inline]
-    pub(crate) fn victim<K, V>(&mut self, slots: &Slots<'_, K, V>) -> Option<u32> {
+    pub(crate) fn victim<K, V>(
+        &mut self,
+        slots: &Slots<'_, K, V>,
+        weight_of: impl Fn(u32) -> u64,
+        capacity: u64,
+    ) -> Option<u32> {
         match self {
+            Self::Adaptive(adaptive) => adaptive.victim(slots, weight_of, capacity),
             Self::Clock(clock) => clock.victim(slots),
             Self::Lru(lru) => lru.victim(),
         }
@@ -71,16 +102,24 @@ impl Order {
 
     pub(crate) fn bytes(&self) -> usize {
         match self {
+            Self::Adaptive(adaptive) => adaptive.bytes(),
             Self::Clock(_) => 0,
             Self::Lru(lru) => lru.bytes(),
         }
     }
 
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn validate<K, V>(&self, slots: &Slots<'_, K, V>) {
+    pub(crate) fn validate<K, V>(&self, slots: &Slots<'_, K, V>, weight_of: impl Fn(u32) -> u64) {
         match self {
+            Self::Adaptive(adaptive) => adaptive.validate(slots, weight_of),
             Self::Clock(_) => {}
             Self::Lru(lru) => lru.validate(slots),
         }
     }
+}
+
+/// What a table with one part for some entries grows to, from `old` parts: twice as much, or at once what it will be in
+/// the end, if that is near.
+fn grown(old: usize, last: usize) -> usize {
+    if (old..4 * old).contains(&last) { last + 1 } else { 2 * old }
 }

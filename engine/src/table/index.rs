@@ -408,7 +408,7 @@ const ONE_PASSED: u64 = 1 << 56;
 
 /// Has the processor fetch a line that will be needed soon, where it can be asked to.
 #[inline(always)]
-pub(super) fn prefetch<T>(line: *const T) {
+pub(crate) fn prefetch<T>(line: *const T) {
     #[cfg(all(target_arch = "x86_64", not(nanotier_loom)))]
     {
         // SAFETY: a hint; it reads nothing, and any address will do.
@@ -424,7 +424,7 @@ pub(super) fn upper(hash: u64) -> u32 {
     (hash >> (64 - HASH_BITS)) as u32
 }
 
-pub(super) const HASH_BITS: u32 = 29;
+pub(crate) const HASH_BITS: u32 = 29;
 
 // The lowest bits are meant.
 #[allow(clippy::cast_possible_truncation)]

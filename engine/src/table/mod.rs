@@ -43,6 +43,7 @@ use std::hash::Hash;
 use std::ptr::{self, NonNull};
 
 pub(crate) use garbage::Due;
+pub(crate) use index::{HASH_BITS, prefetch};
 pub(crate) use node::Touch;
 pub(crate) use sharded::{HasTable, Seat, Sharded};
 pub(crate) use slots::{Departed, Slots, Vacancy};

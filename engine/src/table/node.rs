@@ -10,7 +10,7 @@ pub(super) struct Node<K, V> {
     /// The upper part of the key's hash, so that moving the node about never asks the user's hasher; and in the lowest
     /// three bits, the node's way in its bucket. Written under the lock; a visitor reads it without.
     hash_and_way: AtomicU32,
-    /// Set by readers, cleared by the policy.
+    /// How often it was used: counted by readers, up to [`USES_MAX`], and back by the policy.
     used: AtomicU8,
     /// Its number in the slab.
     id: [u8; 3],
@@ -129,6 +129,9 @@ impl<K, V> Node<K, V> {
     }
 }
 
+/// More uses are not told apart.
+const USES_MAX: u8 = 3;
+
 const WAY_BITS: u32 = u32::BITS - HASH_BITS;
 const WAY_MASK: u32 = (1 << WAY_BITS) - 1;
 
@@ -144,8 +147,9 @@ impl<'a> Touch<'a> {
     /// Writes only if that changes something: a hot entry's line stays shared.
     #[inline(always)]
     pub(crate) fn mark(self) {
-        if self.0.load(Ordering::Relaxed) == 0 {
-            self.0.store(1, Ordering::Relaxed);
+        let uses = self.0.load(Ordering::Relaxed);
+        if uses < USES_MAX {
+            self.0.store(uses + 1, Ordering::Relaxed);
         }
     }
 }

@@ -276,6 +276,41 @@ impl<'a, K, V> Slots<'a, K, V> {
         unsafe { &*self.owner.linked_node(id) }
     }
 
+    /// How often it was used since that was last said.
+    #[inline]
+    pub(crate) fn uses(&self, id: u32) -> u8 {
+        self.any_node(id).used().load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_uses(&self, id: u32, uses: u8) {
+        self.any_node(id).used().store(uses, Ordering::Relaxed);
+    }
+
+    /// The part of the key's hash that is kept.
+    #[inline]
+    pub(crate) fn hash(&self, id: u32) -> u32 {
+        self.any_node(id).hash()
+    }
+
+    /// Linked or not: what is beside an entry can be looked at in any case.
+    #[inline]
+    fn any_node(&self, id: u32) -> &Node<K, V> {
+        // SAFETY: nodes live as long as the slab.
+        unsafe { &*self.owner.slab.node(id) }
+    }
+
+    /// Has the processor fetch the bucket that such a hash means.
+    #[inline]
+    pub(crate) fn prefetch_home(&self, hash: u32) {
+        self.owner.current().prefetch(hash);
+    }
+
+    #[inline]
+    pub(crate) fn prefetch_node(&self, id: u32) {
+        index::prefetch(self.owner.slab.node(id).cast_const());
+    }
+
     /// As a reader would say.
     pub(crate) fn mark_used(&self, id: u32) {
         Touch::of(self.node(id)).mark();

@@ -11,7 +11,7 @@ proptest! {
     fn bounds_hold_and_a_fresh_insert_is_readable(
         capacity in 4..20_u64,
         shards in prop_oneof![Just(1_usize), Just(4)],
-        policy in prop_oneof![Just(Policy::Clock), Just(Policy::Lru)],
+        policy in prop_oneof![Just(Policy::Clock), Just(Policy::Lru), Just(Policy::Adaptive)],
         mut ops in prop::collection::vec(op(6, 20, true), 0..150),
     ) {
         number(&mut ops);
@@ -38,7 +38,7 @@ fn immortal(id: u32) -> Value {
 
 #[test]
 fn the_dead_leave_before_the_living() {
-    for policy in [Policy::Clock, Policy::Lru] {
+    for policy in [Policy::Clock, Policy::Lru, Policy::Adaptive] {
         let subject = Subject::new(Options::new(8).shards(1).policy(policy));
         for key in 0..8 {
             let dies_at = if key % 4 == 3 { 5 } else { u64::MAX };

@@ -268,7 +268,7 @@ fn blows<const LISTENS: bool>(policy: Policy, hook: Hook, nth: u32) -> bool {
 
 #[test]
 fn a_panic_at_any_call_of_any_hook_loses_and_breaks_nothing() {
-    for policy in [Policy::Clock, Policy::Lru] {
+    for policy in [Policy::Clock, Policy::Lru, Policy::Adaptive] {
         for hook in HOOKS {
             let mut heard = 0;
             while blows::<true>(policy, hook, heard) {
