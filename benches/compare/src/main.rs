@@ -42,6 +42,11 @@ fn run() -> Result<ExitCode, String> {
     if words.get(1).is_some_and(|word| word == hit_ratio::COMMAND) {
         return hit_ratio::run(words.into_iter().skip(1));
     }
+    if let [_, word, name] = &words[..]
+        && word == rows::memory::COMMAND
+    {
+        return rows::memory::answer(&name.to_string_lossy());
+    }
     let args = Args::parse(words)?;
     if args.help {
         print!("{}", args::USAGE);

@@ -18,7 +18,7 @@ impl<K: Key, V: Value> Reads<K, V> for HashBrown<K, V> {
         Self(map)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key).cloned()
     }
@@ -45,7 +45,7 @@ impl<K: Key, V: Value> Reads<K, V> for Papaya<K, V> {
         Self(map)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.pin().get(key).cloned()
     }
@@ -56,7 +56,7 @@ impl<K: Key, V: Value> Reads<K, V> for Papaya<K, V> {
 }
 
 impl<K: Key, V: Value> Lends<K, V> for Papaya<K, V> {
-    #[inline]
+    #[inline(always)]
     fn read<R>(&self, key: &K::Lent, f: impl FnOnce(&V) -> R) -> Option<R> {
         self.0.pin().get(key).map(f)
     }
@@ -77,7 +77,7 @@ impl<K: Key, V: Value> Reads<K, V> for DashMap<K, V> {
         Self(map)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key).map(|entry| entry.value().clone())
     }
@@ -88,7 +88,7 @@ impl<K: Key, V: Value> Reads<K, V> for DashMap<K, V> {
 }
 
 impl<K: Key, V: Value> Lends<K, V> for DashMap<K, V> {
-    #[inline]
+    #[inline(always)]
     fn read<R>(&self, key: &K::Lent, f: impl FnOnce(&V) -> R) -> Option<R> {
         self.0.get(key).map(|entry| f(entry.value()))
     }

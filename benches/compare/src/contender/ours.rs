@@ -19,7 +19,7 @@ impl<K: Key, V: Value> Reads<K, V> for Nanotier<K, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key)
     }
@@ -34,21 +34,21 @@ impl<K: Key, V: Value> Evicts<K, V> for Nanotier<K, V> {
         Self(Engine::new(capacity as u64))
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
 }
 
 impl<K: Key, V: Value> Lends<K, V> for Nanotier<K, V> {
-    #[inline]
+    #[inline(always)]
     fn read<R>(&self, key: &K::Lent, f: impl FnOnce(&V) -> R) -> Option<R> {
         self.0.read(key, f)
     }
 }
 
 impl<K: Key, V: Value> Loads<K, V> for Nanotier<K, V> {
-    #[inline]
+    #[inline(always)]
     fn get_or_load(&self, key: &K::Lent, load: impl FnOnce() -> V) -> V {
         self.0.get_or_insert_with(key, load).expect("no loader here asks for its own key")
     }
@@ -70,7 +70,7 @@ impl<K: Key, V: Value> Reads<K, V> for NanotierLru<K, V> {
         Self(engine)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key)
     }
@@ -91,7 +91,7 @@ impl Reads<u64, u64> for Facade<u64, u64> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &u64) -> Option<u64> {
         self.0.get(key).try_now().ok()?
     }
@@ -107,7 +107,7 @@ impl Evicts<u64, u64> for Facade<u64, u64> {
         Self(built.expect("a capacity and a ttl go together"))
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: u64, value: u64) {
         self.0.insert(key, value).wait().expect("memory takes everything");
     }
@@ -157,7 +157,7 @@ impl<B: Build> Reads<u64, u64> for FacadeWith<B> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &u64) -> Option<u64> {
         self.0.get(key)
     }
@@ -172,7 +172,7 @@ impl<B: Build> Evicts<u64, u64> for FacadeWith<B> {
         Self(Facade(B::build(capacity as u64)), PhantomData)
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: u64, value: u64) {
         self.0.insert(key, value);
     }

@@ -20,7 +20,7 @@ impl<K: Key, V: Value> Reads<K, V> for QuickCache<K, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key)
     }
@@ -44,14 +44,14 @@ impl<K: Key, V: Value> Evicts<K, V> for QuickCache<K, V> {
         Self(cache)
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
 }
 
 impl<K: Key, V: Value> Loads<K, V> for QuickCache<K, V> {
-    #[inline]
+    #[inline(always)]
     fn get_or_load(&self, key: &K::Lent, load: impl FnOnce() -> V) -> V {
         let loaded = self.0.get_or_insert_with(key, || Ok::<_, std::convert::Infallible>(load()));
         match loaded {
@@ -70,7 +70,7 @@ impl<K: Key, V: Value> Reads<K, V> for Moka<K, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key)
     }
@@ -86,14 +86,14 @@ impl<K: Key, V: Value> Evicts<K, V> for Moka<K, V> {
         Self(moka::sync::Cache::builder().max_capacity(capacity as u64).build_with_hasher(RandomState::new()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
 }
 
 impl<K: Key, V: Value> Loads<K, V> for Moka<K, V> {
-    #[inline]
+    #[inline(always)]
     fn get_or_load(&self, key: &K::Lent, load: impl FnOnce() -> V) -> V {
         self.0.get_with_by_ref(key, load)
     }
@@ -109,7 +109,7 @@ impl<V: Value> Reads<u64, V> for MiniMoka<u64, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &u64) -> Option<V> {
         self.0.get(key)
     }
@@ -129,7 +129,7 @@ impl<V: Value> Evicts<u64, V> for MiniMoka<u64, V> {
         )
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: u64, value: V) {
         self.0.insert(key, value);
     }
@@ -144,7 +144,7 @@ impl<K: Key, V: Value> Reads<K, V> for Foyer<K, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key).map(|entry| entry.value().clone())
     }
@@ -159,7 +159,7 @@ impl<K: Key, V: Value> Evicts<K, V> for Foyer<K, V> {
         Self(foyer::CacheBuilder::new(capacity).with_hash_builder(RandomState::new()).build())
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: K, value: V) {
         self.0.insert(key, value);
     }
@@ -167,7 +167,7 @@ impl<K: Key, V: Value> Evicts<K, V> for Foyer<K, V> {
 
 /// By its entry, which counts references to the record: the value is not cloned.
 impl<K: Key, V: Value> Lends<K, V> for Foyer<K, V> {
-    #[inline]
+    #[inline(always)]
     fn read<R>(&self, key: &K::Lent, f: impl FnOnce(&V) -> R) -> Option<R> {
         self.0.get(key).map(|entry| f(entry.value()))
     }
@@ -204,7 +204,7 @@ impl<P: FoyerPolicy> Reads<u64, u64> for FoyerWith<P> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &u64) -> Option<u64> {
         self.0.get(key)
     }
@@ -220,7 +220,7 @@ impl<P: FoyerPolicy> Evicts<u64, u64> for FoyerWith<P> {
         Self(Foyer(builder.with_hash_builder(RandomState::new()).build()), PhantomData)
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: u64, value: u64) {
         self.0.insert(key, value);
     }
@@ -235,7 +235,7 @@ impl<K: Key, V: Value> Reads<K, V> for SccHashCache<K, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.read_sync(key, |_, value| value.clone())
     }
@@ -250,7 +250,7 @@ impl<K: Key, V: Value> Evicts<K, V> for SccHashCache<K, V> {
         Self(scc::HashCache::with_capacity_and_hasher(capacity, capacity, RandomState::new()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: K, value: V) {
         // A key that is there already is handed back; rows insert new ones, or what they have just missed.
         drop(self.0.put_sync(key, value));
@@ -258,7 +258,7 @@ impl<K: Key, V: Value> Evicts<K, V> for SccHashCache<K, V> {
 }
 
 impl<K: Key, V: Value> Lends<K, V> for SccHashCache<K, V> {
-    #[inline]
+    #[inline(always)]
     fn read<R>(&self, key: &K::Lent, f: impl FnOnce(&V) -> R) -> Option<R> {
         self.0.read_sync(key, |_, value| f(value))
     }
@@ -275,7 +275,7 @@ impl<V: Value> Reads<u64, V> for TinyUfoCache<u64, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &u64) -> Option<V> {
         self.0.get(key)
     }
@@ -290,7 +290,7 @@ impl<V: Value> Evicts<u64, V> for TinyUfoCache<u64, V> {
         Self(tinyufo::TinyUfo::new(capacity, capacity))
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: u64, value: V) {
         self.0.put(key, value, 1);
     }
@@ -305,7 +305,7 @@ impl<K: Key, V: Value> Reads<K, V> for Fibre<K, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key, V::clone)
     }
@@ -323,14 +323,14 @@ impl<K: Key, V: Value> Evicts<K, V> for Fibre<K, V> {
         Self(built.expect("a capacity and a hasher go together"))
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: K, value: V) {
         self.0.insert(key, value, 1);
     }
 }
 
 impl<K: Key, V: Value> Lends<K, V> for Fibre<K, V> {
-    #[inline]
+    #[inline(always)]
     fn read<R>(&self, key: &K::Lent, f: impl FnOnce(&V) -> R) -> Option<R> {
         self.0.get(key, f)
     }
@@ -346,7 +346,7 @@ impl<K: Key, V: Value> Reads<K, V> for Cached<K, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.get(key)
     }
@@ -361,7 +361,7 @@ impl<K: Key, V: Value> Evicts<K, V> for Cached<K, V> {
         Self(cached::ShardedLruCache::new(capacity))
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: K, value: V) {
         drop(self.0.set(key, value));
     }
@@ -376,7 +376,7 @@ impl<K: Key, V: Value> Reads<K, V> for MutexLru<K, V> {
         filled(capacity, entries)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, key: &K::Lent) -> Option<V> {
         self.0.lock().get(key).cloned()
     }
@@ -392,7 +392,7 @@ impl<K: Key, V: Value> Evicts<K, V> for MutexLru<K, V> {
         Self(Mutex::new(lru::LruCache::with_hasher(capacity, RandomState::new())))
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(&self, key: K, value: V) {
         // What has to leave is dropped after the lock, as a careful user would.
         let left = self.0.lock().push(key, value);
@@ -401,7 +401,7 @@ impl<K: Key, V: Value> Evicts<K, V> for MutexLru<K, V> {
 }
 
 impl<K: Key, V: Value> Lends<K, V> for MutexLru<K, V> {
-    #[inline]
+    #[inline(always)]
     fn read<R>(&self, key: &K::Lent, f: impl FnOnce(&V) -> R) -> Option<R> {
         self.0.lock().get(key).map(f)
     }

@@ -8,13 +8,11 @@ use std::thread;
 
 use super::hit::{HOT, hot_cache, hot_get};
 use super::insert::inserting;
-use super::memory::bytes;
 use super::read_through::{reading_through, sequence};
 use super::zipf::{asking, hundred_thousand_keys};
 use crate::bench::Bench;
-use crate::contender::{Facade, Nanotier, QuickCache, Reads};
+use crate::contender::{Facade, Nanotier, Reads};
 use crate::crew::Turn;
-use crate::judge;
 use crate::race::{Hits, Race, Racer, enter};
 use crate::workload::key;
 
@@ -65,13 +63,6 @@ pub(super) fn insert_evict(bench: &mut Bench) {
     let mut race = Race::new(bench, "facade-insert-evict-1t", 200_000).by_wall().hits(Hits::None);
     enter!(race <- inserting() for <u64, u64> Facade Nanotier SccHashCache QuickCache Moka);
     race.run();
-}
-
-pub(super) fn bytes_per_entry(bench: &mut Bench) {
-    bench.progress.say("facade-bytes-per-entry", "", 1, 1);
-    let figures =
-        [bytes::<Facade<u64, u64>>(), bytes::<Nanotier<u64, u64>>(), bytes::<QuickCache<u64, u64>>()];
-    bench.rows.extend(judge::figures("facade-bytes-per-entry", "bytes", &figures));
 }
 
 /// The least that an executor can be: polls, and lets others run while there is nothing to poll.

@@ -6,7 +6,7 @@ mod facade;
 mod hit;
 mod insert;
 mod load;
-mod memory;
+pub(crate) mod memory;
 mod read_through;
 mod slots;
 mod text;
@@ -47,7 +47,7 @@ pub(crate) const ROWS: &[(&str, Run)] = &[
     ("facade-zipf-100k", facade::zipf_hundred_thousand),
     ("facade-read-through-1t", facade::read_through),
     ("facade-insert-evict-1t", facade::insert_evict),
-    ("facade-bytes-per-entry", facade::bytes_per_entry),
+    ("facade-bytes-per-entry", memory::facade_bytes_per_entry),
     ("facade-await", facade::awaited),
 ];
 
