@@ -40,6 +40,17 @@
 //! | the last answer to a question that is asked again and again | [`Slot`]: one key, one value, one load per key |
 //! | a configuration, a routing table: published whole, read by all | [`Mirror`]: numbered versions, `update`, `changed` |
 //!
+//! # Systems and forks
+//!
+//! On Linux a hit executes no fence: whoever frees makes all processors execute one (`membarrier`). Where there is no such
+//! call, found out once, hits execute it. If the system withdraws the call later, as a seccomp filter does that is
+//! installed after the first cache was made, the process is aborted with a sentence: to free memory that may be in use
+//! is no choice. Install filters before, or let `membarrier` pass.
+//!
+//! A forked child has the caches as they were. As with every lock, one that another thread had at that moment stays
+//! locked; and what another thread was reading then is never dropped in the child, where a [`take`](Engine::take) of it
+//! would wait for ever.
+//!
 //! # Panics of user code
 //!
 //! A panic in a hook, a closure, or a method of `K` or `V` reaches the caller that ran it. The engine stays whole:

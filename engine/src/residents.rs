@@ -150,7 +150,7 @@ impl<'a, K, V> Residents<'a, K, V> {
         self.book.order.used(&self.slots, id);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn victim(&mut self) -> Option<u32> {
         let Book { order, weights, capacity, .. } = &mut *self.book;
         order.victim(&self.slots, |id| weight_in(weights, id), *capacity)

@@ -66,6 +66,7 @@ impl Adaptive {
     }
 
     /// A key is about to be added that was not there: before room is made for it.
+    #[inline(never)]
     pub(super) fn missed(&mut self, hash: u32, entries: usize) {
         self.sketch.fit(entries + 1, self.expected);
         self.ghosts.fit(entries + 1, self.expected);
@@ -106,12 +107,14 @@ impl Adaptive {
         }
     }
 
+    #[inline(never)]
     pub(super) fn added(&mut self, id: u32, weight: u64) {
         // A ghost keeps the lower bits of its tick.
         let since = self.returned.map_or(self.tick, |ghost| ghost.since_before(self.tick));
         self.rings.push_newest(WINDOW, id, weight, since & TICK_MASK, self.returned.is_some());
     }
 
+    #[inline(never)]
     pub(super) fn removed(&mut self, id: u32, weight: u64) {
         self.rings.remove(id, weight);
     }
@@ -125,6 +128,7 @@ impl Adaptive {
     }
 
     /// Who should leave next; still in its place. `None` only when there is nobody.
+    #[inline(never)]
     pub(super) fn victim<K, V>(
         &mut self,
         slots: &Slots<'_, K, V>,

@@ -40,7 +40,7 @@ impl Order {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u32) {
         if let Self::Adaptive(adaptive) = self {
             adaptive.prefetch(hash);
@@ -48,7 +48,7 @@ impl Order {
     }
 
     /// A key is about to be added that was not there: before room is made for it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn missed(&mut self, hash: u32, entries: usize) {
         if let Self::Adaptive(adaptive) = self {
             adaptive.missed(hash, entries);
@@ -86,7 +86,7 @@ impl Order {
     }
 
     /// Who should leave next; still in its place. `None` only when there is nobody.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn victim<K, V>(
         &mut self,
         slots: &Slots<'_, K, V>,

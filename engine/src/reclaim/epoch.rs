@@ -87,6 +87,11 @@ impl Grace {
         self.over.load(Ordering::Acquire)
     }
 
+    #[expect(clippy::unused_self, reason = "as the other strategy has it")]
+    pub(crate) fn is_ending(&self) -> bool {
+        false
+    }
+
     /// Cannot end it while a reader is pinned, and gives up if one is for long.
     pub(crate) fn hasten(&self) {
         for _ in 0..PATIENCE {

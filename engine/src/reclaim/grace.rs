@@ -49,6 +49,12 @@ impl Grace {
         BARRIERS.ended.load(Ordering::Acquire) > self.begun
     }
 
+    /// Whether some thread is making a barrier that will end it, or has.
+    #[inline]
+    pub(crate) fn is_ending(&self) -> bool {
+        BARRIERS.begun.load(Ordering::Relaxed) > self.begun
+    }
+
     /// Ends it, by a barrier if nobody else has made one. Costs 2 to 3 µs with another processor at work; best
     /// called outside locks.
     #[cold]

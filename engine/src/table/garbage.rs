@@ -33,8 +33,11 @@ pub(super) struct Garbage {
 pub(crate) enum Due {
     Nothing,
     /// End this grace. Much has been retired again since it began; by then a barrier made for somebody else has often
-    /// ended it.
-    Grace(Grace),
+    /// ended it. One that another thread is about to end is left to it, unless that takes long.
+    Grace {
+        grace: Grace,
+        is_urgent: bool,
+    },
     /// Drop what is ready.
     Flush,
 }
@@ -130,7 +133,8 @@ impl Garbage {
             return Due::Nothing;
         }
         if self.closed > 0 && !self.look() {
-            return self.grace.clone().map_or(Due::Nothing, Due::Grace);
+            let is_urgent = self.retired() >= self.limit + self.limit / 2 + self.kept;
+            return self.grace.clone().map_or(Due::Nothing, |grace| Due::Grace { grace, is_urgent });
         }
         self.close();
         // More than writes that come have a use for: what leaves without anything coming in its place.

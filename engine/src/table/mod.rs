@@ -183,7 +183,8 @@ impl<K, V, X> Table<K, V, X> {
     pub(crate) fn attend(&self, due: &Due) {
         match due {
             Due::Nothing => {}
-            Due::Grace(grace) => grace.hasten(),
+            Due::Grace { grace, is_urgent } if *is_urgent || !grace.is_ending() => grace.hasten(),
+            Due::Grace { .. } => {}
             Due::Flush => self.flush(),
         }
     }
