@@ -24,7 +24,11 @@
 
 mod clock;
 mod manual;
+#[cfg(nanotier_loom)]
+#[doc(hidden)]
+pub mod models;
 mod os;
+mod sync;
 mod ticker;
 mod time;
 

@@ -14,15 +14,12 @@
 //! Nothing here is locked, ever: a child may be forked at any moment, and a lock that another thread holds at that
 //! moment stays locked in the child.
 
-use std::process;
-use std::sync::atomic::{
-    AtomicU32, AtomicU64, AtomicUsize,
-    Ordering::{Relaxed, SeqCst},
-};
-use std::thread;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use crate::os;
+use crate::sync::{
+    AtomicU32, AtomicU64, AtomicUsize, const_fn, process_id, shared_static, sleep, spawn, steady_ms, unix_ms,
+};
 
 /// How often the time is written down.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
@@ -31,15 +28,17 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// the thread now and then, so that those who notice seldom write.
 const BEHIND_MS: u64 = 100;
 
-/// The process's ticker. Static, so that reading it is a load from a fixed address.
-static BEAT: Beat = Beat::new();
+shared_static! {
+    /// The process's ticker. Static, so that reading it is a load from a fixed address.
+    static BEAT: Beat = Beat::new();
+}
 
 /// Names no process: the thread has ended, or has not been started.
 const NOBODY: u32 = 0;
 
 /// The time as last written, and who writes it.
 #[derive(Debug)]
-struct Beat {
+pub(crate) struct Beat {
     hands: Hands,
     /// The process in which the thread runs, or [`NOBODY`]. A forked child finds its parent here.
     process: AtomicU32,
@@ -58,50 +57,62 @@ struct Hands {
 }
 
 impl Beat {
-    const fn new() -> Self {
-        Self {
-            hands: Hands { steady_ms: AtomicU64::new(0), unix_ms: AtomicU64::new(0) },
-            process: AtomicU32::new(NOBODY),
-            shares: AtomicUsize::new(0),
+    const_fn! {
+        pub(crate) fn new() -> Self {
+            Self {
+                hands: Hands { steady_ms: AtomicU64::new(0), unix_ms: AtomicU64::new(0) },
+                process: AtomicU32::new(NOBODY),
+                shares: AtomicUsize::new(0),
+            }
         }
     }
 
-    fn join(&'static self) {
+    pub(crate) fn join(&'static self) {
         self.shares.fetch_add(1, SeqCst);
         self.put_right();
     }
 
-    fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.shares.fetch_sub(1, SeqCst);
+    }
+
+    #[inline]
+    pub(crate) fn steady_ms(&self) -> u64 {
+        self.hands.steady_ms.load(Relaxed)
+    }
+
+    /// Whether there is a thread.
+    #[cfg(any(test, nanotier_loom))]
+    pub(crate) fn is_ticking(&self) -> bool {
+        self.process.load(SeqCst) != NOBODY
     }
 
     fn write_down(&self) {
         // Several may write at once: time does not go back for that.
-        self.hands.steady_ms.fetch_max(os::steady_ms(), Relaxed);
-        self.hands.unix_ms.store(os::unix_ms(), Relaxed);
+        self.hands.steady_ms.fetch_max(steady_ms(), Relaxed);
+        self.hands.unix_ms.store(unix_ms(), Relaxed);
     }
 
     fn catch_up(&'static self) {
-        if os::steady_ms().saturating_sub(self.hands.steady_ms.load(Relaxed)) > BEHIND_MS {
+        if steady_ms().saturating_sub(self.hands.steady_ms.load(Relaxed)) > BEHIND_MS {
             self.put_right();
         }
     }
 
     #[cold]
-    fn put_right(&'static self) {
+    pub(crate) fn put_right(&'static self) {
         self.write_down();
         self.start();
     }
 
     /// Starts the thread if this process has none. If that fails, slow paths try again.
     fn start(&'static self) {
-        let here = process::id();
+        let here = process_id();
         let of = self.process.load(SeqCst);
         if of == here || self.process.compare_exchange(of, here, SeqCst, SeqCst).is_err() {
             return;
         }
-        let ticker = thread::Builder::new().name("nanotier-ticker".into()).spawn(move || self.tick(here));
-        if ticker.is_err() {
+        if !spawn("nanotier-ticker", move || self.tick(here)) {
             self.process.store(NOBODY, SeqCst);
         }
     }
@@ -109,7 +120,7 @@ impl Beat {
     fn tick(&self, here: u32) {
         loop {
             while self.shares.load(SeqCst) > 0 {
-                thread::sleep(TICK);
+                sleep(TICK);
                 self.write_down();
             }
             self.process.store(NOBODY, SeqCst);
@@ -137,7 +148,7 @@ impl Share {
     #[inline]
     #[expect(clippy::unused_self, reason = "who has a share knows that the hands are being moved")]
     pub(crate) fn steady_ms(&self) -> u64 {
-        BEAT.hands.steady_ms.load(Relaxed)
+        BEAT.steady_ms()
     }
 
     #[inline]
@@ -173,10 +184,11 @@ impl Drop for Share {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(nanotier_loom)))]
 mod tests {
     use super::*;
     use std::time::Instant;
+    use std::{process, thread};
 
     /// One of the test's own, which nobody else moves.
     fn beat() -> &'static Beat {
@@ -194,7 +206,7 @@ mod tests {
     /// As a child finds it, or as a thread leaves it that gets no processor: hands behind, and nobody moves them.
     fn stalled(behind_ms: u64, process: u32) -> (&'static Beat, u64) {
         let beat = beat();
-        let shows = os::steady_ms() - behind_ms;
+        let shows = steady_ms() - behind_ms;
         beat.hands.steady_ms.store(shows, Relaxed);
         beat.process.store(process, SeqCst);
         beat.shares.store(1, SeqCst);
@@ -205,12 +217,12 @@ mod tests {
     fn a_clock_whose_thread_is_starved_is_put_right_on_the_slow_path() {
         let (beat, shows) = stalled(5000, process::id());
         beat.catch_up();
-        assert!(beat.hands.steady_ms.load(Relaxed) >= shows + 5000, "the stalled clock did not move");
-        assert!(os::unix_ms().abs_diff(beat.hands.unix_ms.load(Relaxed)) < 5000, "nor did its wall clock");
+        assert!(beat.steady_ms() >= shows + 5000, "the stalled clock did not move");
+        assert!(unix_ms().abs_diff(beat.hands.unix_ms.load(Relaxed)) < 5000, "nor did its wall clock");
         // It has a thread, which will run again: no second one.
-        let shows = beat.hands.steady_ms.load(Relaxed);
+        let shows = beat.steady_ms();
         thread::sleep(20 * TICK);
-        assert_eq!(beat.hands.steady_ms.load(Relaxed), shows);
+        assert_eq!(beat.steady_ms(), shows);
     }
 
     #[test]
@@ -219,7 +231,7 @@ mod tests {
         for process in [process::id() + 1, NOBODY] {
             let (beat, shows) = stalled(5000, process);
             beat.catch_up();
-            until(|| beat.hands.steady_ms.load(Relaxed) > shows + 5050);
+            until(|| beat.steady_ms() > shows + 5050);
             beat.leave();
         }
     }
@@ -228,7 +240,7 @@ mod tests {
     fn a_small_lag_is_left_to_the_thread() {
         let (beat, shows) = stalled(BEHIND_MS / 2, process::id());
         beat.catch_up();
-        assert_eq!(beat.hands.steady_ms.load(Relaxed), shows);
+        assert_eq!(beat.steady_ms(), shows);
     }
 
     #[test]
@@ -238,13 +250,13 @@ mod tests {
             beat.join();
             beat.join();
             beat.leave();
-            let shows = beat.hands.steady_ms.load(Relaxed);
-            until(|| beat.hands.steady_ms.load(Relaxed) > shows);
+            let shows = beat.steady_ms();
+            until(|| beat.steady_ms() > shows);
             beat.leave();
-            until(|| beat.process.load(SeqCst) == NOBODY);
-            let shows = beat.hands.steady_ms.load(Relaxed);
+            until(|| !beat.is_ticking());
+            let shows = beat.steady_ms();
             thread::sleep(20 * TICK);
-            assert_eq!(beat.hands.steady_ms.load(Relaxed), shows, "somebody still writes");
+            assert_eq!(beat.steady_ms(), shows, "somebody still writes");
         }
     }
 
@@ -263,10 +275,10 @@ mod tests {
                 }
             });
             beat.join();
-            let shows = beat.hands.steady_ms.load(Relaxed);
-            until(|| beat.hands.steady_ms.load(Relaxed) > shows + 1);
+            let shows = beat.steady_ms();
+            until(|| beat.steady_ms() > shows + 1);
             beat.leave();
         }
-        until(|| beat.process.load(SeqCst) == NOBODY);
+        until(|| !beat.is_ticking());
     }
 }

@@ -10,6 +10,7 @@
 //! | L6 | the hand of CLOCK, a use and a removal | `policy` |
 //! | L8 | a look at a single value, and its replacement | `single` |
 //! | L9 | publications of a mirror, and looks and waits | `single` |
+//! | L12 | ticks of the coarse clock, reads, and who puts it right; clocks that come while the last goes | `ticks` |
 //! | L13 | length and weight, and writes | `sizes` |
 //! | L14 | clearing, an insert and a visit; growth and a visit | `sizes` |
 //! | L15 | two graces and one barrier | `grace` |
@@ -24,4 +25,5 @@ mod policy;
 mod reads;
 mod single;
 mod sizes;
+mod ticks;
 mod writes;
