@@ -16,7 +16,7 @@ cargo xtask test [--quick] [--install] [--lane NAME ..] [--list]
     --install    installs missing tools; without it only root with CI=1 does so
 
 cargo xtask soak [--minutes N]
-    Schedules, fuzzing and crashes in turn for N minutes (60), then the same table.
+    Schedules, races at full speed, fuzzing and crashes in turn for N minutes (60), then the same table.
 
 cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     nanotier against other caches, in one program: a table of ratios, and of the goals they are held against.

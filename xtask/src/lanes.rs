@@ -56,7 +56,7 @@ pub(crate) const LANES: &[Lane] = &[
         present: |workspace| workspace.has_package("nanotier-engine"),
         steps: |workspace| {
             let strategies = ["nanotier_fences", "nanotier_epoch"].map(|cfg| reclaim_step(workspace, cfg));
-            Ok(strategies.into_iter().chain([full_speed_step()]).collect())
+            Ok(strategies.into_iter().chain([full_speed_step(FULL_SPEED_SECS)]).collect())
         },
     },
     Lane {
@@ -205,12 +205,19 @@ fn reclaim_step(workspace: &Workspace, cfg: &str) -> Step {
     step(cfg, program, Expect::Tests)
 }
 
-/// Races that a debug build is too slow to lose.
-fn full_speed_step() -> Step {
-    let program = Program::cargo("test --release --locked --no-fail-fast -p nanotier-engine")
-        .args(["--test", "sharp", "--test", "stress", "--test", "linear"])
-        .env("NANOTIER_SHARP_SECS", FULL_SPEED_SECS.to_string());
+/// Races that a debug build is too slow to lose: most tests last so many seconds.
+pub(crate) fn full_speed_step(seconds: u64) -> Step {
+    let program = full_speed_program().env("NANOTIER_SHARP_SECS", seconds.to_string());
     step("full speed", program, Expect::Tests)
+}
+
+pub(crate) fn full_speed_build_step() -> Step {
+    step("build for full speed", full_speed_program().arg("--no-run"), Expect::Ready)
+}
+
+fn full_speed_program() -> Program {
+    Program::cargo("test --release --locked --no-fail-fast -p nanotier-engine")
+        .args(["--test", "sharp", "--test", "stress", "--test", "linear"])
 }
 
 fn counts_steps(workspace: &Workspace) -> Vec<Step> {

@@ -1,4 +1,5 @@
-//! The same kinds of work as in the lanes, for as long as one likes: schedules, fuzzing and crashes take turns.
+//! The same kinds of work as in the lanes, for as long as one likes: schedules, races at full speed, fuzzing and crashes
+//! take turns.
 //!
 //! A turn is sized by how long the last one of its kind took, so that turns come out about equally long and the
 //! last one ends before the time does. A kind of work that failed gets no further turn: the failure is found, and
@@ -45,6 +46,7 @@ struct Part {
 
 enum Work {
     Schedules,
+    FullSpeed,
     /// The targets, and whose turn it is.
     Fuzz {
         targets: Vec<String>,
@@ -68,6 +70,7 @@ impl Soak<'_> {
                 Report::new(lane.name, self.time, self.workspace.log(&format!("soak-{}", lane.name)));
             let work = match lane.name {
                 "schedules" => Work::Schedules,
+                "reclaim" => Work::FullSpeed,
                 "crash" => Work::Crash,
                 "fuzz" => Work::Fuzz { targets: self.fuzz_targets(&mut report, toolbox), turn: 0 },
                 _ => continue,
@@ -97,6 +100,7 @@ impl Soak<'_> {
         }
         let step = match &part.work {
             Work::Schedules => lanes::schedules_build_step(self.workspace),
+            Work::FullSpeed => lanes::full_speed_build_step(),
             Work::Fuzz { .. } => lanes::fuzz_build_step(self.workspace),
             Work::Crash => lanes::crash_build_step(),
         };
@@ -144,6 +148,10 @@ impl Part {
                 let size = next_size(self.last, ITERATIONS_FIRST, length);
                 (lanes::schedules_step(workspace, Some(size)), size)
             }
+            Work::FullSpeed => {
+                let size = next_size(self.last, SECONDS_FIRST, length);
+                (lanes::full_speed_step(size), size)
+            }
             Work::Fuzz { targets, turn } => {
                 let target = &targets[*turn % targets.len()];
                 *turn += 1;
@@ -182,6 +190,7 @@ const TURN_MAX: Duration = Duration::from_secs(300);
 const GROWTH_MAX: u64 = 8;
 const ITERATIONS_FIRST: u64 = 10_000;
 const CYCLES_FIRST: u64 = 30;
+const SECONDS_FIRST: u64 = 1;
 
 #[cfg(test)]
 mod tests {
