@@ -180,10 +180,11 @@ fn writers_wait_for_a_listener_that_is_far_behind() {
     assert_eq!(engine.lifecycle().heard.load(Ordering::SeqCst), 2999);
 }
 
-/// Loads key 77 from inside the listener of key 0.
+/// Loads key 77 of this engine from inside the listener of key 0.
+static LOADED_BY_A_LISTENER: OnceLock<Engine<u32, u32, Loading>> = OnceLock::new();
+
 #[derive(Default)]
 struct Loading {
-    engine: OnceLock<&'static Engine<u32, u32, Loading>>,
     in_listener: AtomicBool,
     loaded: AtomicUsize,
 }
@@ -191,7 +192,7 @@ struct Loading {
 impl Lifecycle<u32, u32> for Loading {
     fn on_leave(&self, &key: &u32, _: &u32, _: Cause) {
         if key == 0 {
-            let engine = self.engine.get().expect("set before anything leaves");
+            let engine = LOADED_BY_A_LISTENER.get().expect("set before anything leaves");
             self.in_listener.store(true, Ordering::SeqCst);
             let value = engine.get_or_insert_with(&77, || 1).expect("it waits for nobody who waits for it");
             self.loaded.store(value as usize, Ordering::SeqCst);
@@ -202,9 +203,8 @@ impl Lifecycle<u32, u32> for Loading {
 /// The listener waits for the load, so the load must not wait for the listener; not even one that writes.
 #[test]
 fn a_listener_may_wait_for_a_load_while_others_wait_for_the_listener() {
-    let engine: &'static Engine<u32, u32, Loading> =
-        Box::leak(Box::new(Engine::with(Options::new(16).shards(1), Loading::default()).unwrap()));
-    assert!(engine.lifecycle().engine.set(engine).is_ok());
+    let engine = LOADED_BY_A_LISTENER
+        .get_or_init(|| Engine::with(Options::new(16).shards(1), Loading::default()).unwrap());
     engine.insert(0, 0);
     let (is_loading, land, written) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
     crossbeam_utils::thread::scope(|scope| {
