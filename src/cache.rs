@@ -85,8 +85,7 @@ where
     {
         match self.resident(key) {
             Some((value, Freshness::Fresh)) => Lookup::hit(Some(value)),
-            // Boxed in, so that the compiler does not make both answers in one place in memory: a hit's stays in registers.
-            resident => std::hint::black_box(self.get_cold(key, resident)),
+            resident => self.get_cold(key, resident),
         }
     }
 
