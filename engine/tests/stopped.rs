@@ -124,8 +124,8 @@ type Counted<L> = Engine<u64, Canary, L>;
 /// One shard, of which up to 16 that have left wait for one barrier: the least there is.
 const CAPACITY: u64 = 64;
 const BATCH: usize = 16;
-/// More than threads of one test look at in the same engine at the same time, beside those that are stopped.
-const LOOKED_AT: usize = 8;
+/// More than threads of one test look at in the same engine at the same time, those that are stopped included.
+const LOOKED_AT: usize = 64;
 const THREADS: usize = 4;
 
 /// What may be alive beside what is resident. Three batches: one that is gathered, one that waits for its barrier, one
@@ -482,7 +482,8 @@ fn what_is_looked_at_elsewhere_makes_no_room_for_garbage() {
             worst = worst.max(CENSUS.alive() - engine.len());
         }
     });
-    assert!(worst <= 3 * BATCH + 2, "{worst} have left and are still there");
+    // With 200 names, as many would be let through if they counted.
+    assert!(worst <= 5 * BATCH, "{worst} have left and are still there");
 }
 
 /// However much leaves by name, with nothing in its place: it is dropped all the same.

@@ -24,7 +24,7 @@ pub(super) struct Garbage {
     queue: VecDeque<u32>,
     ready: usize,
     closed: usize,
-    /// How many of the retired have come back since the last look, because they were being read.
+    /// How many of the retired have come back because they were being read.
     kept: usize,
 }
 
@@ -113,7 +113,6 @@ impl Garbage {
         // Those that were ready before are looked for again, which is as good.
         self.ready += std::mem::take(&mut self.closed);
         self.held.look();
-        self.kept = 0;
         true
     }
 
@@ -143,6 +142,7 @@ impl Garbage {
 
     fn close(&mut self) {
         self.closed = self.queue.len() - self.ready;
+        self.kept = 0;
         // Later than some of them need, if some were closed before: it covers all.
         self.grace = Some(Grace::begin());
     }
