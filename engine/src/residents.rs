@@ -11,7 +11,7 @@
 use crate::flight::Flights;
 use crate::options::Policy;
 use crate::policy::Order;
-use crate::table::{Departed, HASH_BITS, Slots, Vacancy};
+use crate::table::{Departed, Slots, Vacancy, upper};
 use equivalent::Equivalent;
 use std::hash::Hash;
 
@@ -176,13 +176,13 @@ impl<'a, K, V> Residents<'a, K, V> {
 
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        self.book.order.prefetch((hash >> (u64::BITS - HASH_BITS)) as u32);
+        self.book.order.prefetch(upper(hash));
     }
 
     /// A key is about to be added that is not resident.
     #[inline]
     pub(crate) fn missed(&mut self, hash: u64) {
-        self.book.order.missed((hash >> (u64::BITS - HASH_BITS)) as u32, self.slots.len());
+        self.book.order.missed(upper(hash), self.slots.len());
     }
 
     /// There must be room, and the key must not be resident. `dead` gets an entry to be dropped outside the lock.

@@ -1,6 +1,6 @@
 //! Who has left not long ago: a few bits of their hashes, and when.
 
-use crate::table::{HASH_BITS, prefetch};
+use crate::table::{nth_of, prefetch};
 
 /// Two lists in one table: of who left from the window, and of who left from the main part. Nothing is linked: who is too
 /// old is nobody, and its place is the next one's.
@@ -70,7 +70,7 @@ impl Ghosts {
 
     #[inline]
     fn bucket_of(&self, hash: u32) -> usize {
-        ((u64::from(hash) * self.buckets.len() as u64) >> HASH_BITS) as usize
+        nth_of(self.buckets.len(), hash)
     }
 
     /// Has the processor fetch what a look for this hash will need.
@@ -186,6 +186,7 @@ const HASH_MASK: u32 = (1 << 12) - 1;
 #[cfg(all(test, not(nanotier_loom)))]
 mod tests {
     use super::*;
+    use crate::table::HASH_BITS;
 
     const ENTRIES: usize = 10_000;
 

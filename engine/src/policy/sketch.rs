@@ -1,7 +1,7 @@
 //! How often keys were asked for of late, roughly: a count-min sketch of small counters (Cormode and Muthukrishnan 2005)
 //! that is halved again and again (Einziger, Friedman and Manes 2017).
 
-use crate::table::{HASH_BITS, prefetch};
+use crate::table::{nth_of, prefetch};
 
 /// Four counters of four bits for each key, all in one cache line: eight bytes an entry.
 ///
@@ -51,7 +51,7 @@ impl Sketch {
 
     #[inline]
     fn line_of(&self, hash: u32) -> usize {
-        ((u64::from(hash) * self.lines.len() as u64) >> HASH_BITS) as usize
+        nth_of(self.lines.len(), hash)
     }
 
     /// Has the processor fetch what this hash's count is in.
@@ -138,6 +138,7 @@ const PERIOD: u64 = 20;
 #[cfg(all(test, not(nanotier_loom)))]
 mod tests {
     use super::*;
+    use crate::table::HASH_BITS;
 
     const ENTRIES: usize = 10_000;
 

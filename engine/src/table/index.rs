@@ -58,8 +58,7 @@ impl<K, V> Index<K, V> {
     /// The bucket that the upper part of a hash means.
     #[inline(always)]
     pub(super) fn home(&self, hash: u32) -> usize {
-        // A multiplication instead of a division, and instead of sizes that are powers of two (Lemire 2016).
-        ((u64::from(hash) * self.buckets.len() as u64) >> HASH_BITS) as usize
+        nth_of(self.buckets.len(), hash)
     }
 
     #[inline(always)]
@@ -417,10 +416,17 @@ pub(crate) fn prefetch<T>(line: *const T) {
     let _ = line;
 }
 
+/// Which of so many the upper part of a hash means.
+#[inline(always)]
+pub(crate) fn nth_of(count: usize, hash: u32) -> usize {
+    // A multiplication instead of a division, and instead of counts that are powers of two (Lemire 2016).
+    ((u64::from(hash) * count as u64) >> HASH_BITS) as usize
+}
+
 /// The part of a hash that chooses the bucket. The shard is chosen by bits below it, the tag by the lowest. Three bits
 /// less than a half: a node writes its way down beside it.
 #[inline(always)]
-pub(super) fn upper(hash: u64) -> u32 {
+pub(crate) fn upper(hash: u64) -> u32 {
     (hash >> (64 - HASH_BITS)) as u32
 }
 

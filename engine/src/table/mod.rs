@@ -43,7 +43,9 @@ use std::hash::Hash;
 use std::ptr::{self, NonNull};
 
 pub(crate) use garbage::Due;
-pub(crate) use index::{HASH_BITS, prefetch};
+#[cfg(all(test, not(nanotier_loom)))]
+pub(crate) use index::HASH_BITS;
+pub(crate) use index::{nth_of, prefetch, upper};
 pub(crate) use node::Touch;
 pub(crate) use sharded::{HasTable, Seat, Sharded};
 pub(crate) use slots::{Departed, Slots, Vacancy};
@@ -124,7 +126,7 @@ impl<K, V, X> Table<K, V, X> {
     #[inline(always)]
     pub(crate) fn lock_for(&self, hash: u64) -> Locked<'_, K, V, X> {
         // SAFETY: an index lives as long as the table, and was published whole.
-        unsafe { &*self.index().load(Ordering::Acquire) }.prefetch(index::upper(hash));
+        unsafe { &*self.index().load(Ordering::Acquire) }.prefetch(upper(hash));
         self.lock()
     }
 
