@@ -49,10 +49,7 @@ impl Args {
                 Long("list") => self.list = true,
                 Long("quick") => self.quick = true,
                 Long("json") => self.json = Some(parser.value()?.into()),
-                Long("filter") => {
-                    let text = parser.value()?.to_string_lossy().into_owned();
-                    self.filters.extend(text.split(',').filter(|id| !id.is_empty()).map(str::to_owned));
-                }
+                Long("filter") => self.filters.extend(listed(&mut parser)?),
                 other => return Err(other.unexpected()),
             }
         }
@@ -70,6 +67,12 @@ impl Args {
             None => Ok(()),
         }
     }
+}
+
+/// An option's value: words with commas between them.
+pub(crate) fn listed(parser: &mut lexopt::Parser) -> Result<Vec<String>, lexopt::Error> {
+    let text = parser.value()?.to_string_lossy().into_owned();
+    Ok(text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect())
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short};
 
+use crate::args::listed;
+
 pub(crate) const USAGE: &str = "\
 nanotier's hit ratios next to those of other caches, and of the best that is possible
 
@@ -87,11 +89,6 @@ impl Args {
             None => Ok(()),
         }
     }
-}
-
-fn listed(parser: &mut lexopt::Parser) -> Result<Vec<String>, lexopt::Error> {
-    let text = parser.value()?.to_string_lossy().into_owned();
-    Ok(text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect())
 }
 
 fn threads(text: &str) -> Result<usize, String> {
