@@ -39,7 +39,7 @@ impl Options {
         self
     }
 
-    /// Who leaves when room is needed. [`Policy::Clock`] by default.
+    /// Who leaves when room is needed. [`Policy::Adaptive`] by default.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
@@ -79,21 +79,21 @@ impl Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Policy {
-    /// First in, first out, with another round for what was used since. A hit takes no lock, and writes only if the
-    /// entry was not marked yet.
-    #[default]
-    Clock,
-    /// The least recently used leaves: exact with one shard, exact per shard with more. A hit takes its shard's
-    /// lock for a moment. A read from inside a closure that runs under a lock of this engine does not count as a use.
-    Lru,
     /// The best hit ratio, paid for on misses: a window for what is new, a main part for what was asked for before, an
     /// estimate of how often keys were asked for of late, also of those that are not there, and shares that follow what
     /// would have been hit. It holds against scans and loops, which make the other two useless.
     ///
-    /// A hit costs what it does under `Clock`. An insertion into a full cache costs about twice as much, and an entry
-    /// takes some 27 bytes more. What is new is always let in; whether it stays is decided when it reaches the end of the
-    /// window. Where fewer than 1000 entries fit, it is slower to forget what nobody asks for any more.
+    /// A hit costs what it does under `Clock`. What is new is always let in; whether it stays is decided when it reaches
+    /// the end of the window. Where fewer than 1000 entries fit, it is slower to forget what nobody asks for any more.
+    #[default]
     Adaptive,
+    /// First in, first out, with another round for what was used since. A hit takes no lock, and writes only if the
+    /// entry was not marked yet. An insertion into a full cache costs two thirds of what it does under `Adaptive`, an
+    /// entry takes some 27 bytes less, and what is hit is less by some points.
+    Clock,
+    /// The least recently used leaves: exact with one shard, exact per shard with more. A hit takes its shard's
+    /// lock for a moment. A read from inside a closure that runs under a lock of this engine does not count as a use.
+    Lru,
 }
 
 /// What is wrong with [`Options`].

@@ -128,6 +128,13 @@ impl<'a, K, V> Residents<'a, K, V> {
         weight <= self.book.capacity && self.book.capacity > 0
     }
 
+    /// Forgets what was known of those that were here, and gives the memory of that back. There must be nobody.
+    pub(crate) fn forget(&mut self) {
+        debug_assert!(self.slots.len() == 0, "who is here is not forgotten");
+        self.book.order.clear();
+        self.book.weights = Vec::new();
+    }
+
     /// The caller evicts what is then too much.
     pub(crate) fn set_capacity(&mut self, capacity: u64) {
         self.book.capacity = capacity;

@@ -182,6 +182,7 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
             self.retire(id, Cause::Explicit);
             next = id + 1;
         }
+        self.residents().forget();
     }
 
     /// What left is to be dropped as soon as the lock is released, and not when its place is needed.
@@ -211,8 +212,9 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
 
     #[inline(always)]
     fn add(&mut self, hash: u64, pair: &mut Option<(K, V)>, weight: u64) {
+        self.make_room(weight);
         self.residents().missed(hash);
-        let vacancy = self.make_room(hash, weight);
+        let vacancy = self.vacancy(hash);
         let pair = pair.take().expect("nanotier: a pair that is put is there");
         let (slots, book) = self.locked.parts();
         Residents::new((slots, book)).add(vacancy, pair, weight, &mut self.departures.dead);
@@ -295,12 +297,17 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
     }
 
     #[inline(always)]
-    fn make_room(&mut self, hash: u64, weight: u64) -> Vacancy {
+    fn make_room(&mut self, weight: u64) {
         while !self.residents().has_room(weight, None) {
             let Some(victim) = self.residents().victim() else { break };
             let cause = self.cause(victim, Cause::Capacity);
             self.retire(victim, cause);
         }
+    }
+
+    /// A place for an entry with this hash, whoever has to leave for it.
+    #[inline(always)]
+    fn vacancy(&mut self, hash: u64) -> Vacancy {
         loop {
             match self.residents().vacancy(hash) {
                 Ok(vacancy) => return vacancy,

@@ -292,7 +292,7 @@ where
         }
     }
 
-    /// Removes everything, and gives the entries' memory back. Loads under way will not be admitted. Shard after
+    /// Removes everything, gives the memory of it back, and forgets how often keys were asked for. Loads under way will not be admitted. Shard after
     /// shard: an insert that runs at the same time may or may not survive. What is being read is dropped later.
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 //! on its entry.
 //!
 //! - A *window* takes every new entry, a *main part* holds those that have proved themselves. Neither moves on a hit.
-//! - How often keys were asked for is estimated by a sketch, which is touched on misses only: the missing key is counted
+//! - How often keys were asked for is estimated by a sketch ([`Past`]), which is touched on misses only: the missing key is counted
 //!   at once, the uses of an entry when a hand passes it.
 //! - Who comes to the end of the window contends with whom main's hand stands on: the one asked for more often stays, or
 //!   the one used more lately (as in LIRS, Jiang and Zhang 2002, at the grain of the hand's passes). Who loses, but was
@@ -12,23 +12,21 @@
 //!
 //! All of it runs under the lock of the insertion. One eviction lets at most [`STEPS_MAX`] entries pass.
 
-use super::ghosts::{Ghosts, Returned};
-use super::ring::{MAIN, Rings, WINDOW};
-use super::sketch::Sketch;
+use super::past::{Past, Returned};
+use super::ring::{MAIN, Note, Rings, WINDOW};
 use crate::table::Slots;
 
 #[derive(Debug)]
 pub(crate) struct Adaptive {
     rings: Rings,
-    ghosts: Ghosts,
-    sketch: Sketch,
+    past: Past,
     /// How many entries there will be in the end; zero if nobody knows.
     expected: usize,
     /// Of the capacity, what the window should have.
     share: f32,
     /// A capacity, and what this share of it is.
     target: (u64, u64),
-    /// Counts misses, some at a time: 14 bits, which come round after 256 times as many misses as there are entries.
+    /// Counts misses, some at a time.
     tick: u16,
     in_tick: u32,
     /// Of this round: the ghosts found on either side, each as a part of those that there are; and how many in all.
@@ -36,16 +34,17 @@ pub(crate) struct Adaptive {
     found: u32,
     /// Hits of those that came to the end of the window in this round.
     window_hits: u32,
-    /// The ghost of the entry that is about to be added.
-    returned: Option<Returned>,
+    /// What is noted of the entry that is about to be added.
+    coming: Note,
+    /// Whom main's hand was on last, and how often that one was asked for, by counts halved so often.
+    standing: (u32, u8, u64),
 }
 
 impl Adaptive {
-    pub(super) const fn new(expected: usize) -> Self {
+    pub(super) fn new(expected: usize) -> Self {
         Self {
             rings: Rings::new(),
-            ghosts: Ghosts::new(),
-            sketch: Sketch::new(),
+            past: Past::new(),
             expected,
             share: SHARE_FIRST,
             target: (0, 0),
@@ -54,32 +53,34 @@ impl Adaptive {
             density: [0.0; 2],
             found: 0,
             window_hits: 0,
-            returned: None,
+            coming: Note::new(0, false),
+            standing: (NOBODY, 0, 0),
         }
     }
 
     /// Has the processor fetch what [`missed`](Self::missed) will need.
     #[inline]
     pub(super) fn prefetch(&self, hash: u32) {
-        self.sketch.prefetch(hash);
-        self.ghosts.prefetch(hash);
+        self.past.prefetch(hash);
     }
 
-    /// A key is about to be added that was not there: before room is made for it.
+    /// A key is about to be added that was not there, and has room.
     #[inline(never)]
     pub(super) fn missed(&mut self, hash: u32, entries: usize) {
-        self.sketch.fit(entries + 1, self.expected);
-        self.ghosts.fit(entries + 1, self.expected);
+        self.past.fit(entries + 1, self.expected);
         self.in_tick += 1;
         if self.in_tick as usize >= entries / TICKS {
             self.in_tick = 0;
-            self.tick = self.tick.wrapping_add(1) & TICK_MASK;
+            self.tick = self.tick.wrapping_add(1);
         }
-        self.sketch.add(hash, 1);
-        self.returned = self.ghosts.take(hash, entries, GHOSTS);
-        if let Some(ghost) = self.returned {
-            self.learn(ghost, entries as f32);
-        }
+        self.past.add(hash, 1, entries + 1);
+        self.coming = match self.past.take(hash, entries) {
+            None => Note::new(self.tick, false),
+            Some(ghost) => {
+                self.learn(ghost, entries as f32);
+                Note::new(ghost.since_before(self.tick), true)
+            }
+        };
     }
 
     /// Lets a missing key that was found among the ghosts vote on the shares.
@@ -89,7 +90,7 @@ impl Adaptive {
             return;
         }
         // One vote counts as much as it says about a part that were one entry larger.
-        let ghosts = self.ghosts.left(ghost.side) as f32;
+        let ghosts = self.past.left(ghost.side) as f32;
         self.density[ghost.side] += 1.0 / ghosts.clamp((reach / 8.0).max(REACH_MIN), reach);
         self.found += 1;
         if (self.found as f32) < (entries * ROUND).max(ROUND_MIN) {
@@ -107,24 +108,24 @@ impl Adaptive {
         }
     }
 
-    #[inline(never)]
+    #[inline]
     pub(super) fn added(&mut self, id: u32, weight: u64) {
-        // A ghost keeps the lower bits of its tick.
-        let since = self.returned.map_or(self.tick, |ghost| ghost.since_before(self.tick));
-        self.rings.push_newest(WINDOW, id, weight, since & TICK_MASK, self.returned.is_some());
+        self.rings.push_newest(WINDOW, id, weight, self.coming);
     }
 
-    #[inline(never)]
+    #[inline]
     pub(super) fn removed(&mut self, id: u32, weight: u64) {
+        if self.standing.0 == id {
+            self.standing.0 = NOBODY;
+        }
         self.rings.remove(id, weight);
     }
 
     /// `new` has the place of `old` now; among those of its part it is the newest.
     pub(super) fn replaced(&mut self, old: u32, old_weight: u64, new: u32, weight: u64) {
-        let (part, since, has_returned) =
-            (self.rings.part(old), self.rings.since(old), self.rings.has_returned(old));
-        self.rings.remove(old, old_weight);
-        self.rings.push_newest(part, new, weight, since, has_returned);
+        let (ring, note) = (self.rings.ring(old), self.rings.note(old));
+        self.removed(old, old_weight);
+        self.rings.push_newest(ring, new, weight, note);
     }
 
     /// Who should leave next; still in its place. `None` only when there is nobody.
@@ -147,9 +148,12 @@ impl Adaptive {
             };
             let hash = slots.hash(candidate);
             let uses = slots.uses(candidate);
-            slots.set_uses(candidate, 0);
+            if uses > 0 {
+                slots.set_uses(candidate, 0);
+                self.past.add(hash, uses, entries);
+            }
             self.window_hits = self.window_hits.saturating_add(uses.into());
-            self.sketch.add(hash, uses);
+            let note = self.rings.note(candidate);
             let weight = weight_of(candidate);
             let has_room = self.rings.weight(MAIN).saturating_add(weight) <= capacity.saturating_sub(target);
             if has_room && steps > 0 {
@@ -160,7 +164,10 @@ impl Adaptive {
             let Some(incumbent) = self.incumbent(slots, &mut steps) else {
                 return Some(self.leaves(candidate, WINDOW, slots));
             };
-            if self.is_better(candidate, hash, uses, incumbent, slots.hash(incumbent), entries) {
+            let was_reused = uses > 0 || note.has_returned();
+            let asked = self.past.count(hash);
+            let other = self.asked_of(incumbent, slots, entries);
+            if self.is_better(note, asked, was_reused, incumbent, other, entries) {
                 self.promote(candidate, weight);
                 return Some(self.leaves(incumbent, MAIN, slots));
             }
@@ -168,7 +175,7 @@ impl Adaptive {
                 return Some(self.leaves(candidate, WINDOW, slots));
             }
             steps -= 1;
-            self.rings.set_returned(candidate, self.tick);
+            self.rings.set_note(candidate, Note::new(self.tick, true));
             self.rings.advance(WINDOW);
         }
     }
@@ -188,12 +195,21 @@ impl Adaptive {
 
     fn promote(&mut self, id: u32, weight: u64) {
         self.rings.remove(id, weight);
-        self.rings.push_newest(MAIN, id, weight, self.tick, false);
+        self.rings.push_newest(MAIN, id, weight, Note::new(self.tick, false));
     }
 
     /// Writes down that an entry leaves.
     fn leaves<K, V>(&mut self, id: u32, side: usize, slots: &Slots<'_, K, V>) -> u32 {
-        self.ghosts.add(slots.hash(id), side, self.rings.since(id), slots.len());
+        // Who was in the window came as long ago as it takes to go through it.
+        let since = if side == WINDOW {
+            // A few ticks.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let through = (self.share * TICKS as f32) as u16;
+            self.tick.wrapping_sub(through)
+        } else {
+            self.rings.note(id).since()
+        };
+        self.past.leave(slots.hash(id), side, since, slots.len());
         // The next eviction begins with the one after it.
         let next = self.rings.newer(id);
         let hash = slots.hash(next);
@@ -212,35 +228,50 @@ impl Adaptive {
                 return Some(id);
             }
             *steps -= 1;
-            self.sketch.add(slots.hash(id), 1);
+            self.past.add(slots.hash(id), 1, slots.len());
             slots.set_uses(id, uses - 1);
-            self.rings.set_since(id, self.tick);
+            self.rings.set_note(id, Note::new(self.tick, false));
             self.rings.advance(MAIN);
         }
     }
 
+    /// How often the one that main's hand is on was asked for. In a large cache looked up once for each that it comes to:
+    /// while an entry is there, only others that share its counters change them. In a small one, where the hand may stand
+    /// for long, that would make a difference, and the look costs little.
+    #[inline]
+    fn asked_of<K, V>(&mut self, incumbent: u32, slots: &Slots<'_, K, V>, entries: usize) -> u8 {
+        let halvings = self.past.halvings();
+        if self.standing.0 != incumbent || self.standing.2 != halvings || entries < LARGE {
+            self.standing = (incumbent, self.past.count(slots.hash(incumbent)), halvings);
+        }
+        self.standing.1
+    }
+
     /// Whether the candidate should have the incumbent's place.
+    #[inline]
     fn is_better(
-        &mut self,
-        candidate: u32,
-        hash: u32,
-        uses: u8,
+        &self,
+        note: Note,
+        asked: u8,
+        was_reused: bool,
         incumbent: u32,
-        other_hash: u32,
+        other: u8,
         entries: usize,
     ) -> bool {
-        let (one, other) = (self.sketch.count(hash), self.sketch.count(other_hash));
-        if one > other {
+        if asked > other {
             return true;
         }
-        let age = |id| self.tick.wrapping_sub(self.rings.since(id)) & TICK_MASK;
-        let was_reused = uses > 0 || self.rings.has_returned(candidate);
         // In small caches, what goes back and forth would pass for what comes again.
-        was_reused && age(candidate) < age(incumbent) && (one == other || entries >= LARGE)
+        let counts = was_reused && (asked == other || entries >= LARGE);
+        counts && note.age(self.tick) < self.rings.note(incumbent).age(self.tick)
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.expected);
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.rings.bytes() + self.ghosts.bytes() + self.sketch.bytes()
+        size_of::<Self>() + self.rings.bytes() + self.past.bytes()
     }
 
     #[cfg(any(test, fuzzing))]
@@ -261,13 +292,11 @@ const ROUND_MIN: f32 = 32.0;
 /// How far back ghosts have a vote, as a share of the entries.
 const REACH: f32 = 0.1;
 const REACH_MIN: f32 = 8.0;
-/// How far back ghosts are known, as a share of the entries.
-const GHOSTS: f32 = 1.0;
 /// From so many entries on a cache is not small.
 const LARGE: usize = 1000;
 const TRUST: f32 = 16.0;
 /// In so many ticks as many are missed as there are entries.
 const TICKS: usize = 64;
-pub(super) const TICK_BITS: u32 = 14;
-const TICK_MASK: u16 = (1 << TICK_BITS) - 1;
 const STEPS_MAX: u32 = 128;
+/// No entry: numbers are smaller.
+const NOBODY: u32 = u32::MAX;

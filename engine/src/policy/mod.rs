@@ -3,11 +3,10 @@
 
 mod adaptive;
 mod clock;
-mod ghosts;
 mod list;
 mod lru;
+mod past;
 mod ring;
-mod sketch;
 
 use crate::options::Policy;
 use crate::table::Slots;
@@ -47,7 +46,7 @@ impl Order {
         }
     }
 
-    /// A key is about to be added that was not there: before room is made for it.
+    /// A key is about to be added that was not there, and has room.
     #[inline(always)]
     pub(crate) fn missed(&mut self, hash: u32, entries: usize) {
         if let Self::Adaptive(adaptive) = self {
@@ -100,6 +99,15 @@ impl Order {
         }
     }
 
+    /// Forgets all it knows, and gives its memory back. There must be no entry.
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Self::Adaptive(adaptive) => adaptive.clear(),
+            Self::Clock(_) => {}
+            Self::Lru(lru) => *lru = Lru::default(),
+        }
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Adaptive(adaptive) => adaptive.bytes(),
@@ -116,10 +124,4 @@ impl Order {
             Self::Lru(lru) => lru.validate(slots),
         }
     }
-}
-
-/// What a table with one part for some entries grows to, from `old` parts: twice as much, or at once what it will be in
-/// the end, if that is near.
-fn grown(old: usize, last: usize) -> usize {
-    if (old..4 * old).contains(&last) { last + 1 } else { 2 * old }
 }

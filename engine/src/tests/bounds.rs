@@ -80,7 +80,8 @@ fn the_dead_leave_in_time_without_any_pressure() {
 
 #[test]
 fn clock_spares_what_was_used() {
-    let engine: Engine<u32, u32> = Engine::with(Options::new(4).shards(1), Plain).unwrap();
+    let engine: Engine<u32, u32> =
+        Engine::with(Options::new(4).shards(1).policy(Policy::Clock), Plain).unwrap();
     for key in 0..4 {
         engine.insert(key, key);
     }
