@@ -1,17 +1,19 @@
 //! The engine: shards side by side, how it is built and sized. Its operations are in `read`, `write` and `load`.
 
+use crate::budget::Budget;
 use crate::held::EngineId;
 use crate::lifecycle::{Lifecycle, Plain};
 use crate::options::{Config, ConfigError, Options, Policy};
 #[cfg(any(test, fuzzing))]
 use crate::residents::Residents;
+use crate::settle::Settlement;
 use crate::shard::{Shard, Writing};
 use crate::stats::{Lookups, Stats};
-use crate::sync::{AtomicU64, Ordering};
 use crate::table::Sharded;
 use ahash::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 /// A bounded in-memory cache. See the [crate](crate) for what it is, and for what may run under its locks.
 ///
@@ -26,15 +28,14 @@ pub struct Engine<K, V, L = Plain, S = RandomState> {
     pub(crate) lifecycle: L,
     pub(crate) policy: Policy,
     pub(crate) stats: Lookups,
-    /// Set by `set_capacity`, before it tells the shards their shares.
-    capacity: AtomicU64,
+    pub(crate) budget: Arc<Budget>,
 }
 
 impl<K: Hash + Eq, V> Engine<K, V> {
     /// An engine for at most `capacity` entries, with defaults for all else. Zero keeps nothing.
     ///
-    /// From 2,000 on, entries are shared out among shards by their hashes, and each shard evicts for itself: the fullest
-    /// begins to a few percent before the whole is full. [`Options::shards`] with 1 avoids that.
+    /// From 2,000 on, entries are shared out among shards by their hashes, and each shard evicts for itself, once there is
+    /// no capacity left that it could draw.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         let config = Options::new(capacity).parse().expect("a capacity alone is always valid");
@@ -73,35 +74,46 @@ where
 
     fn build(config: Config, lifecycle: L, hasher: S) -> Self {
         let Config { capacity, shards: count, policy, stats } = config;
-        let shard = |nth, seat| Shard::new(seat, share(capacity, count, nth), policy, stats, L::WEIGHS);
-        let shards = Sharded::new(count, shard);
-        let capacity = AtomicU64::new(capacity);
-        Self { shards, hasher, lifecycle, policy, stats: Lookups::new(stats), capacity }
+        let budget = Arc::new(Budget::new(capacity, count));
+        let shards = Sharded::new(count, |_, seat| Shard::new(seat, &budget, policy, stats, L::WEIGHS));
+        Self { shards, hasher, lifecycle, policy, stats: Lookups::new(stats), budget }
     }
 
     /// How much weight may be resident in all.
     #[must_use]
     pub fn capacity(&self) -> u64 {
-        self.capacity.load(Ordering::Relaxed)
+        self.budget.capacity()
     }
 
-    /// Changes the capacity. What is then too much leaves before this returns: the dead, then as many as the
-    /// policy must give up; that walks the shards' slots once. Zero removes everything and keeps nothing. With
-    /// fewer than one for each shard, the keys of some shards are no longer kept. Of calls at the same time, one
-    /// wins as a whole.
+    /// Changes the capacity. What is then too much leaves before this returns: the dead, then as many as the policy must
+    /// give up, from all shards alike. Zero removes everything and keeps nothing. Of calls at the same time, one wins as a
+    /// whole.
+    ///
+    /// Each lock is held for some hundred entries at a time, so that others go on meanwhile.
     ///
     /// # Panics
     ///
     /// When called inside a closure that runs under a lock of this engine.
+    ///
+    /// ```
+    /// use nanotier_engine::Engine;
+    ///
+    /// let engine: Engine<u32, u32> = Engine::new(100);
+    /// (0..100).for_each(|key| drop(engine.insert(key, key)));
+    /// engine.set_capacity(10);
+    /// assert_eq!(engine.len(), 10);
+    /// ```
     pub fn set_capacity(&self, capacity: u64) {
         self.id().assert_not_held();
-        self.capacity.store(capacity, Ordering::Relaxed);
-        for (nth, shard) in self.shards.iter().enumerate() {
-            let mut shard = shard.writing(self.id(), &self.lifecycle, 0);
-            // Read again under the lock: of two callers, the one whose value stays comes to each shard after its
-            // own store, so whoever is last there reads that value.
-            shard.set_capacity(share(self.capacity(), self.shards.len(), nth));
-        }
+        self.budget.resize(capacity);
+        Settlement::of(self, None).pay();
+    }
+
+    /// Others leave for what was put: before the call that put it returns.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle(&self, hash: u64) {
+        Settlement::of(self, Some(self.shards.nth(hash))).pay();
     }
 
     /// What happened so far; all zero unless [`Options::stats`] asked for it. Costs a walk over the shards, no
@@ -173,6 +185,7 @@ where
     /// Walks the whole structure and panics if an invariant does not hold.
     #[cfg(any(test, fuzzing))]
     pub fn validate(&self) {
+        let mut drawn = 0;
         for shard in &self.shards {
             let mut locked = shard.table.lock();
             locked.validate(|key| {
@@ -182,8 +195,11 @@ where
             });
             assert_eq!(shard.len(), locked.len(), "the published length is the true one");
             assert_eq!(shard.weight(), locked.extra().weight(), "the published weight is the true one");
-            Residents::new(locked.parts()).validate();
+            let residents = Residents::new(locked.parts());
+            residents.validate();
+            drawn += residents.book.quota();
         }
+        self.budget.validate(drawn);
     }
 
     #[inline]
@@ -238,17 +254,11 @@ impl<K, V, L, S> fmt::Debug for Engine<K, V, L, S> {
         f.debug_struct("Engine")
             .field("len", &self.len())
             .field("weight", &self.weight())
-            .field("capacity", &self.capacity.load(Ordering::Relaxed))
+            .field("capacity", &self.budget.capacity())
             .field("shards", &self.shards.len())
             .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
-}
-
-/// The part of `capacity` that the shard `nth` of `count` has: the shares differ by one at most and add up.
-fn share(capacity: u64, count: usize, nth: usize) -> u64 {
-    let count = count as u64;
-    capacity / count + u64::from((nth as u64) < capacity % count)
 }
 
 /// Spreads what differs over all bits: a multiplication of which both halves are kept.

@@ -59,6 +59,7 @@
 // The oracle needs less than what it stands for.
 #![cfg_attr(nanotier_epoch, allow(dead_code, unused_imports, unused_macros))]
 
+mod budget;
 mod engine;
 mod flight;
 mod held;
@@ -79,6 +80,7 @@ mod read;
 )]
 mod reclaim;
 mod residents;
+mod settle;
 mod shard;
 mod slot;
 mod stats;

@@ -180,7 +180,11 @@ where
             let found = if L::EXPIRES { shard.residents().find(hash, key) } else { None };
             shard.put(hash, found, &mut pair, weight);
         }
+        let owes = shard.owes();
         drop(shard);
+        if owes {
+            self.settle(hash);
+        }
         drop(pair);
         // Nobody joins a flight that is not listed, so a count of one stays one.
         if Arc::strong_count(&own.flight) > 1 {

@@ -30,9 +30,8 @@ impl Options {
     }
 
     /// How many shards, a power of two. By default: four for each processor, but at least about a thousand of
-    /// capacity for each, so that a small cache has one. Each shard has an equal share of the capacity, and a value
-    /// heavier than that share is rejected: with weights other than 1, say here how many, so that what fits does not
-    /// depend on the machine.
+    /// capacity for each, so that a small cache has one. All draw on the one capacity, so what fits does not depend on
+    /// their number; but each decides by itself who leaves it.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);

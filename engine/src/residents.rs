@@ -5,15 +5,17 @@
 //!
 //! Invariants, checked by `validate`:
 //! - E1: the table keeps its own.
-//! - E2: `weight` is the sum of the entries' weights, and at most `capacity`.
+//! - E2: `weight` is the sum of the entries' weights, and at most `quota`, which was drawn from the budget.
 //! - E3: the order knows every entry once.
 
+use crate::budget::Budget;
 use crate::flight::Flights;
 use crate::options::Policy;
 use crate::policy::Order;
 use crate::table::{Departed, Slots, Vacancy, upper};
 use equivalent::Equivalent;
 use std::hash::Hash;
+use std::sync::Arc;
 
 /// What is written down about the entries, beside them.
 // In this order: what every write touches lies together.
@@ -21,7 +23,12 @@ use std::hash::Hash;
 #[repr(C)]
 pub(crate) struct Book<K, V> {
     weight: u64,
-    capacity: u64,
+    /// What may be here, in weight.
+    quota: u64,
+    /// Beyond this, what is not needed is given back.
+    spare: u64,
+    /// Below this, others give.
+    poor: u64,
     /// What has left, in weight, since the table was last told to hurry.
     departed: u64,
     /// Where the search for dead entries goes on.
@@ -29,17 +36,21 @@ pub(crate) struct Book<K, V> {
     order: Order,
     /// By number; empty while all that was ever here weighs 1.
     weights: Vec<u64>,
+    budget: Arc<Budget>,
     /// Loads under way, here because they start and land in the same critical sections as entries change.
     pub(crate) flights: Flights<K, V>,
 }
 
 impl<K, V> Book<K, V> {
-    pub(crate) fn new(capacity: u64, policy: Policy, expected: usize) -> Self {
+    pub(crate) fn new(budget: Arc<Budget>, policy: Policy, expected: usize) -> Self {
         Self {
             order: Order::new(policy, expected),
             weights: Vec::new(),
             weight: 0,
-            capacity,
+            quota: 0,
+            spare: budget.spare(),
+            poor: budget.poor(),
+            budget,
             departed: 0,
             sweep: 0,
             flights: Flights::new(),
@@ -48,6 +59,37 @@ impl<K, V> Book<K, V> {
 
     pub(crate) fn weight(&self) -> u64 {
         self.weight
+    }
+
+    pub(crate) fn quota(&self) -> u64 {
+        self.quota
+    }
+
+    /// What may still come.
+    #[inline]
+    pub(crate) fn slack(&self) -> u64 {
+        self.quota - self.weight
+    }
+
+    /// Whether there is so much slack that others should have it.
+    #[inline]
+    pub(crate) fn has_plenty(&self) -> bool {
+        self.slack() > self.spare
+    }
+
+    /// Gives most of the slack back.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn share_plenty(&mut self) {
+        self.give_back(self.slack() - self.spare / 2);
+    }
+
+    /// Gives so much back, or all the slack if that is less; says how much.
+    pub(crate) fn give_back(&mut self, amount: u64) -> u64 {
+        let amount = amount.min(self.slack());
+        self.quota -= amount;
+        self.budget.give_back(amount);
+        amount
     }
 
     #[inline]
@@ -74,7 +116,7 @@ impl<K, V> Book<K, V> {
     #[inline]
     pub(crate) fn is_laden(&mut self) -> bool {
         // While each weighs 1, the table counts for itself.
-        if self.weights.is_empty() || self.departed <= self.capacity / LADEN_SHARE {
+        if self.weights.is_empty() || self.departed <= self.quota / LADEN_SHARE {
             return false;
         }
         self.departed = 0;
@@ -123,9 +165,15 @@ impl<'a, K, V> Residents<'a, K, V> {
     }
 
     /// Whether an entry of this weight could be kept at all. Nothing can, where the capacity is zero.
-    #[inline]
     pub(crate) fn admits(&self, weight: u64) -> bool {
-        weight <= self.book.capacity && self.book.capacity > 0
+        let capacity = self.book.budget.capacity();
+        weight <= capacity && capacity > 0
+    }
+
+    /// Whether an entry of this weight is much for this shard, which may mean that it is too much.
+    #[inline]
+    pub(crate) fn is_heavy(&self, weight: u64) -> bool {
+        weight > self.book.quota / HEAVY_SHARE || self.book.quota == 0
     }
 
     /// Forgets what was known of those that were here, and gives the memory of that back. There must be nobody.
@@ -135,21 +183,50 @@ impl<'a, K, V> Residents<'a, K, V> {
         self.book.weights = Vec::new();
     }
 
-    /// The caller evicts what is then too much.
-    pub(crate) fn set_capacity(&mut self, capacity: u64) {
-        self.book.capacity = capacity;
-    }
-
-    pub(crate) fn is_over_capacity(&self) -> bool {
-        self.book.weight > self.book.capacity || (self.book.capacity == 0 && self.slots.len() > 0)
-    }
-
     /// Whether an entry of this weight has room now, where `replaced` would leave for it.
     #[inline]
     pub(crate) fn has_room(&self, weight: u64, replaced: Option<u32>) -> bool {
         let freed = replaced.map_or(0, |id| self.book.weight_of(id));
-        let fits = weight <= self.book.capacity.saturating_sub(self.book.weight - freed);
+        let fits = weight <= self.book.slack() + freed;
         fits && (replaced.is_some() || !self.slots.is_exhausted())
+    }
+
+    /// Whether there may be more to draw, or others want something, or others should know that this one does.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.book.budget.has_news() || self.book.quota < self.book.poor
+    }
+
+    /// Draws what is missing for an entry of this weight, as far as there is any.
+    pub(crate) fn draw(&mut self, weight: u64, replaced: Option<u32>) {
+        let book = &mut *self.book;
+        let freed = replaced.map_or(0, |id| book.weight_of(id));
+        let missing = weight.saturating_sub(book.slack() + freed);
+        book.quota += book.budget.draw(book.quota, missing);
+        (book.spare, book.poor) = (book.budget.spare(), book.budget.poor());
+    }
+
+    /// How much of what is here should make room for others.
+    pub(crate) fn wanted(&self) -> u64 {
+        self.book.budget.wanted(self.book.quota)
+    }
+
+    /// What may stay beside an entry of this weight: as large a part as of everything in the cache.
+    pub(crate) fn kept_beside(&self, weight: u64) -> u64 {
+        let capacity = self.book.budget.capacity();
+        let left = u128::from(capacity.saturating_sub(weight));
+        // A part of the weight.
+        #[allow(clippy::cast_possible_truncation)]
+        let kept = (u128::from(self.book.weight) * left / u128::from(capacity.max(1))) as u64;
+        kept
+    }
+
+    /// Makes room for an entry of this weight out of nothing: it is owed then.
+    pub(crate) fn overdraw(&mut self, weight: u64) {
+        let missing = weight.saturating_sub(self.book.slack());
+        // What is kept beside it and itself are less than the capacity together.
+        self.book.quota += missing;
+        self.book.budget.overdraw(missing);
     }
 
     #[inline]
@@ -159,8 +236,8 @@ impl<'a, K, V> Residents<'a, K, V> {
 
     #[inline(always)]
     pub(crate) fn victim(&mut self) -> Option<u32> {
-        let Book { order, weights, capacity, .. } = &mut *self.book;
-        order.victim(&self.slots, |id| weight_in(weights, id), *capacity)
+        let Book { order, weights, quota, .. } = &mut *self.book;
+        order.victim(&self.slots, |id| weight_in(weights, id), *quota)
     }
 
     /// A place for an entry with this hash; or else who must leave before there is one, room in the capacity or not:
@@ -256,10 +333,13 @@ impl<'a, K, V> Residents<'a, K, V> {
             next = id + 1;
         }
         assert_eq!(self.book.weight, weight, "E2: the weight is the sum of the entries'");
-        assert!(weight <= self.book.capacity, "E2: {weight} of weight in {}", self.book.capacity);
+        assert!(weight <= self.book.quota, "E2: {weight} of weight in {}", self.book.quota);
         self.book.order.validate(&self.slots, |id| self.book.weight_of(id));
     }
 }
 
-/// When this part of the capacity has left, by weight, it is dropped without waiting for its places to be needed.
+/// When this part of the quota has left, by weight, it is dropped without waiting for its places to be needed.
 const LADEN_SHARE: u64 = 32;
+
+/// What weighs more than this part of what its shard may have makes entries of other shards leave, too.
+pub(crate) const HEAVY_SHARE: u64 = 8;

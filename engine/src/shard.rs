@@ -3,15 +3,17 @@
 //! User code that runs under the lock (Eq, Clone, `is_dead`, closures) runs between changes, never inside one, and
 //! what leaves is dropped or announced after the lock is released, also when that code panics.
 
+use crate::budget::Budget;
 use crate::held::{EngineId, Held};
 use crate::leaving::{Delivered, Leaving, Outbox};
 use crate::lifecycle::{Cause, Lifecycle};
 use crate::options::Policy;
-use crate::residents::{Book, Residents};
+use crate::residents::{Book, HEAVY_SHARE, Residents};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::table::{Departed, Due, HasTable, Locked, Seat, Table, Vacancy};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
 /// Aligned, so that neighbours share no cache line, nor a pair of them.
 // In this order: what every write touches comes after the lock's byte, which comes last in the table.
@@ -34,14 +36,20 @@ pub enum Inserted {
     Done,
     /// It is in, and took the place of a live value.
     Replaced,
-    /// It is heavier than the capacity allows: than the capacity of its shard. What the key had before is gone
-    /// too, so that an older value is never served after a newer one was refused.
+    /// It is heavier than the capacity. What the key had before is gone too, so that an older value is never served
+    /// after a newer one was refused.
     Rejected,
 }
 
 impl<K, V> Shard<K, V> {
-    pub(crate) fn new(seat: Seat<K, V>, capacity: u64, policy: Policy, stats: bool, weighs: bool) -> Self {
-        let entries = usize::try_from(capacity).unwrap_or(usize::MAX);
+    pub(crate) fn new(
+        seat: Seat<K, V>,
+        budget: &Arc<Budget>,
+        policy: Policy,
+        stats: bool,
+        weighs: bool,
+    ) -> Self {
+        let entries = usize::try_from(budget.expected()).unwrap_or(usize::MAX);
         let expected = if weighs { entries.min(EXPECTED_OF_UNKNOWN) } else { entries };
         let retained = (entries / RETAINED_SHARE).clamp(RETAINED_MIN, RETAINED_MAX);
         Self {
@@ -49,7 +57,7 @@ impl<K, V> Shard<K, V> {
                 seat,
                 expected,
                 retained,
-                Book::new(capacity, policy, if weighs { 0 } else { entries }),
+                Book::new(Arc::clone(budget), policy, if weighs { 0 } else { entries }),
             ),
             outbox: Outbox::new(),
             counters: Counters::new(stats),
@@ -94,6 +102,7 @@ impl<K, V> Shard<K, V> {
                 leaving: Leaving::new(),
                 dead: None,
                 due: Due::Nothing,
+                owes: false,
             },
         }
     }
@@ -124,6 +133,8 @@ struct Departures<'a, K, V, L: Lifecycle<K, V>> {
     dead: Option<(K, V)>,
     /// What is to be done about what left.
     due: Due,
+    /// A value was put that there was no room for: others must leave for it.
+    owes: bool,
 }
 
 impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
@@ -190,6 +201,12 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
         self.departures.due = Due::Flush;
     }
 
+    /// Whether, for what was put, others must leave from other shards: [`Engine::settle`](crate::Engine).
+    #[inline]
+    pub(crate) fn owes(&self) -> bool {
+        self.departures.owes
+    }
+
     /// Admits a value if its weight allows; `found` is where `find` saw its key. The pair is the caller's, outside the
     /// lock, so that it is dropped there if a hook panics or it is refused.
     #[inline(always)]
@@ -200,7 +217,7 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
         pair: &mut Option<(K, V)>,
         weight: u64,
     ) -> Inserted {
-        if found.is_some() || !self.residents().admits(weight) {
+        if found.is_some() || self.residents().is_heavy(weight) {
             return self.put_over(hash, found, pair, weight);
         }
         if L::EXPIRES {
@@ -221,7 +238,7 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
         self.departures.shard.counters.count(|counters| &counters.inserts);
     }
 
-    /// A pair whose key has a value already, or that weighs too much.
+    /// A pair whose key has a value already, or that weighs much.
     #[inline(never)]
     fn put_over(
         &mut self,
@@ -241,6 +258,9 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
         if L::EXPIRES {
             self.sweep(found);
         }
+        if !self.residents().has_room(weight, found) {
+            self.residents().draw(weight, found);
+        }
         match (found, cause) {
             (Some(id), Some(cause)) if self.residents().has_room(weight, found) => {
                 let pair = pair.take().expect("nanotier: a pair that is put is there");
@@ -259,6 +279,9 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
                 if let (Some(id), Some(cause)) = (found, cause) {
                     self.retire(id, cause);
                 }
+                if self.residents().is_heavy(weight) {
+                    self.make_room_for_much(weight);
+                }
                 self.add(hash, pair, weight);
             }
         }
@@ -268,22 +291,44 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
         }
     }
 
-    /// Changes the capacity; the dead leave first, then as many as the policy must give up.
-    pub(crate) fn set_capacity(&mut self, capacity: u64) {
-        self.residents().set_capacity(capacity);
-        if !self.residents().is_over_capacity() {
-            return;
+    pub(crate) fn quota(&self) -> u64 {
+        self.locked.extra().quota()
+    }
+
+    /// Gives so much of what this shard may have back to the others, for which entries leave if they must, but at most so
+    /// many at once; `asks` whether they are dead, or not. Says how much it was.
+    pub(crate) fn release(&mut self, amount: u64, most: usize, asks: bool) -> u64 {
+        for _ in 0..most {
+            if self.locked.extra().slack() >= amount {
+                break;
+            }
+            let Some(victim) = self.residents().victim() else { break };
+            let cause = if asks { self.cause(victim, Cause::Capacity) } else { Cause::Capacity };
+            self.retire(victim, cause);
         }
-        self.hurry();
-        // A panicking hook must not leave the shard over its bound, so what follows ends even then.
-        let bounded = Bounded(self);
-        let mut next = 0;
-        while let Some(id) = bounded.0.residents().next_from(next) {
-            if bounded.0.is_dead(id) {
-                bounded.0.retire(id, Cause::Expired);
+        self.residents().book.give_back(amount)
+    }
+
+    /// Removes the dead among some entries from a number on; answers with which to go on.
+    pub(crate) fn retire_dead(&mut self, from: u32, most: usize) -> Option<u32> {
+        let mut next = from;
+        for _ in 0..most {
+            let id = self.residents().next_from(next)?;
+            if self.is_dead(id) {
+                self.retire(id, Cause::Expired);
             }
             next = id + 1;
         }
+        Some(next)
+    }
+
+    /// Removes some of what is there; says whether there is more.
+    pub(crate) fn retire_some(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            let Some(id) = self.residents().next_from(0) else { return false };
+            self.retire(id, Cause::Capacity);
+        }
+        true
     }
 
     /// Lets the dead among the next few entries go. `spared` is about to be replaced, which is another cause.
@@ -298,10 +343,41 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
 
     #[inline(always)]
     fn make_room(&mut self, weight: u64) {
+        if !self.residents().has_room(weight, None) && self.residents().has_news() {
+            self.attend_to_news(weight);
+        }
         while !self.residents().has_room(weight, None) {
             let Some(victim) = self.residents().victim() else { break };
             let cause = self.cause(victim, Cause::Capacity);
             self.retire(victim, cause);
+        }
+    }
+
+    /// Draws what is missing if there is any, and releases a little if others want it.
+    #[cold]
+    #[inline(never)]
+    fn attend_to_news(&mut self, weight: u64) {
+        self.residents().draw(weight, None);
+        // Never so much that what comes would be too much.
+        let enough = weight.saturating_mul(HEAVY_SHARE);
+        let wanted = self.residents().wanted().min(self.quota().saturating_sub(enough));
+        if wanted > 0 {
+            self.release(wanted, RELEASED_PER_INSERT, true);
+        }
+    }
+
+    /// Room for what is heavy for this shard: as large a part of what is here leaves for it as of what is in the others,
+    /// which follow when the lock is released.
+    fn make_room_for_much(&mut self, weight: u64) {
+        let kept = self.residents().kept_beside(weight);
+        while self.locked.extra().weight() > kept && !self.residents().has_room(weight, None) {
+            let Some(victim) = self.residents().victim() else { break };
+            let cause = self.cause(victim, Cause::Capacity);
+            self.retire(victim, cause);
+        }
+        if self.locked.extra().slack() < weight {
+            self.residents().overdraw(weight);
+            self.departures.owes = true;
         }
     }
 
@@ -320,22 +396,13 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
     }
 }
 
-/// Evicts down to the capacity when dropped, without asking any hook.
-struct Bounded<'w, 'a, K, V, L: Lifecycle<K, V>>(&'w mut Writing<'a, K, V, L>);
-
-impl<K, V, L: Lifecycle<K, V>> Drop for Bounded<'_, '_, K, V, L> {
-    fn drop(&mut self) {
-        while self.0.residents().is_over_capacity() {
-            let Some(victim) = self.0.residents().victim() else { return };
-            self.0.retire(victim, Cause::Capacity);
-        }
-    }
-}
-
 /// Still under the lock: what readers see without it, and the order of departures, are those of the changes.
 impl<K, V, L: Lifecycle<K, V>> Drop for Writing<'_, K, V, L> {
     #[inline(always)]
     fn drop(&mut self) {
+        if self.locked.extra().has_plenty() {
+            self.locked.parts().1.share_plenty();
+        }
         let Departures { shard, leaving, due, .. } = &mut self.departures;
         shard.len.store(self.locked.len(), Ordering::Relaxed);
         shard.weight.store(self.locked.extra().weight(), Ordering::Relaxed);
@@ -403,6 +470,9 @@ impl<K, V> Shard<K, V> {
 
 /// How many entries an insert looks at for dead ones.
 const SWEPT_PER_INSERT: usize = 8;
+
+/// How many entries leave for other shards in one insert.
+const RELEASED_PER_INSERT: usize = 8;
 
 /// How many entries may have left before a barrier is made for them: a share of the capacity, within bounds. A barrier
 /// costs some microseconds, and so many share it. Three times as many may take up memory while something comes for each

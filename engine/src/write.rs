@@ -29,7 +29,12 @@ where
     /// as many as the policy must give up. So the capacity holds at every moment, and the new value is never the
     /// one that leaves. A load of this key that is under way will not be admitted.
     ///
-    /// Cost: one hash, one lock of one shard, amortised constant work.
+    /// There is one capacity for all shards. Only for a value that weighs more than its shard can make room for by itself,
+    /// some leave from the others right after it came, and before this returns: for as long the capacity is exceeded, by
+    /// no more than that value.
+    ///
+    /// Cost: one hash, one lock of one shard, amortised constant work; for such a heavy value, the locks of all shards one
+    /// after the other.
     ///
     /// # Panics
     ///
@@ -55,7 +60,13 @@ where
         shard.residents().prefetch(hash);
         let found = shard.residents().find(hash, key);
         shard.residents().book.flights.void(hash, key);
-        shard.put(hash, found, &mut pair, weight)
+        let inserted = shard.put(hash, found, &mut pair, weight);
+        let owes = shard.owes();
+        drop(shard);
+        if owes {
+            self.settle(hash);
+        }
+        inserted
     }
 
     /// As [`insert`](Self::insert), if `admit` says yes to what is there; else `None`, and nothing has changed.
@@ -89,7 +100,13 @@ where
             return None;
         }
         shard.residents().book.flights.void(hash, key);
-        Some(shard.put(hash, found, &mut pair, weight))
+        let inserted = shard.put(hash, found, &mut pair, weight);
+        let owes = shard.owes();
+        drop(shard);
+        if owes {
+            self.settle(hash);
+        }
+        Some(inserted)
     }
 
     /// Decides what becomes of `key` by what it has, and says what it has then. Nothing happens to the key in
@@ -139,7 +156,11 @@ where
                 shard.residents().book.flights.void(hash, named);
                 pair = key.take().zip(fresh.take());
                 let inserted = shard.put(hash, found, &mut pair, weight);
+                let owes = shard.owes();
                 drop(shard);
+                if owes {
+                    self.settle(hash);
+                }
                 // By name: a value on its way out leaks if another's drop panics then.
                 drop(pair);
                 return answer.filter(|_| inserted != Inserted::Rejected);

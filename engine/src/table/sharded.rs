@@ -76,7 +76,7 @@ impl<K, V, T: HasTable<K, V>> Sharded<K, V, T> {
 
     /// Which shard a hash means: by bits that neither the tag nor the bucket is chosen by.
     #[inline(always)]
-    fn nth(&self, hash: u64) -> usize {
+    pub(crate) fn nth(&self, hash: u64) -> usize {
         // The mask leaves less than there are shards.
         #[allow(clippy::cast_possible_truncation)]
         let bits = (hash >> u8::BITS) as usize;
@@ -154,6 +154,10 @@ impl<K, V, T: HasTable<K, V>> Sharded<K, V, T> {
 impl<K, V, T> Sharded<K, V, T> {
     pub(crate) fn len(&self) -> usize {
         self.shards.len()
+    }
+
+    pub(crate) fn at(&self, nth: usize) -> &T {
+        &self.shards[nth]
     }
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {

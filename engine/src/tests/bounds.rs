@@ -21,6 +21,8 @@ proptest! {
             subject.engine.validate();
             prop_assert!(subject.engine.weight() <= subject.engine.capacity());
             if let Op::Insert(key, value) = op {
+                let capacity = subject.engine.capacity();
+                prop_assert_eq!(answer == "Rejected", capacity == 0 || value.weight > capacity);
                 let found = subject.engine.peek(&key);
                 if answer == "Rejected" {
                     prop_assert_eq!(found, None, "an older value survived a refused newer one");
