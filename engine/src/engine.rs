@@ -4,16 +4,17 @@ use crate::budget::Budget;
 use crate::held::EngineId;
 use crate::lifecycle::{Lifecycle, Plain};
 use crate::options::{Config, ConfigError, Options, Policy};
+use crate::policy::Log;
 #[cfg(any(test, fuzzing))]
 use crate::residents::Residents;
 use crate::settle::Settlement;
 use crate::shard::{Shard, Writing};
 use crate::stats::{Lookups, Stats};
+use crate::sync::Arc;
 use crate::table::Sharded;
 use ahash::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 
 /// A bounded in-memory cache. See the [crate](crate) for what it is, and for what may run under its locks.
 ///
@@ -27,6 +28,8 @@ pub struct Engine<K, V, L = Plain, S = RandomState> {
     hasher: S,
     pub(crate) lifecycle: L,
     pub(crate) policy: Policy,
+    /// Where the shards' uses are noted, under LRU; else empty.
+    pub(crate) logs: Box<[Arc<Log>]>,
     pub(crate) stats: Lookups,
     pub(crate) budget: Arc<Budget>,
 }
@@ -76,7 +79,8 @@ where
         let Config { capacity, shards: count, policy, stats } = config;
         let budget = Arc::new(Budget::new(capacity, count));
         let shards = Sharded::new(count, |_, seat| Shard::new(seat, &budget, policy, stats, L::WEIGHS));
-        Self { shards, hasher, lifecycle, policy, stats: Lookups::new(stats), budget }
+        let logs = shards.iter().filter_map(Shard::log).cloned().collect();
+        Self { shards, hasher, lifecycle, policy, logs, stats: Lookups::new(stats), budget }
     }
 
     /// How much weight may be resident in all.
@@ -137,7 +141,7 @@ where
     #[must_use]
     pub fn memory_used(&self) -> usize {
         self.id().assert_not_held();
-        let fixed = size_of::<Self>() + self.shards.bytes() + self.stats.bytes();
+        let fixed = size_of::<Self>() + self.shards.bytes() + size_of_val(&*self.logs) + self.stats.bytes();
         self.shards.iter().fold(fixed, |sum, shard| {
             let locked = shard.table.lock();
             sum.saturating_add(locked.bytes()).saturating_add(locked.extra().bytes())
@@ -180,6 +184,20 @@ where
     #[must_use]
     pub fn lifecycle(&self) -> &L {
         &self.lifecycle
+    }
+
+    /// The keys of each shard under LRU, the least recently used first. Applies nothing that waits to be applied.
+    #[cfg(test)]
+    pub(crate) fn in_order(&self) -> Vec<Vec<K>>
+    where
+        K: Clone,
+    {
+        let order = |shard: &Shard<K, V>| {
+            let mut locked = shard.table.lock();
+            let order = Residents::new(locked.parts()).in_order()?.into_iter().cloned().collect();
+            Some(order)
+        };
+        self.shards.iter().filter_map(order).collect()
     }
 
     /// Walks the whole structure and panics if an invariant does not hold.

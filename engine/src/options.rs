@@ -90,8 +90,13 @@ pub enum Policy {
     /// entry was not marked yet. An insertion into a full cache costs two thirds of what it does under `Adaptive`, an
     /// entry takes some 27 bytes less, and what is hit is less by some points.
     Clock,
-    /// The least recently used leaves: exact with one shard, exact per shard with more. A hit takes its shard's
-    /// lock for a moment. A read from inside a closure that runs under a lock of this engine does not count as a use.
+    /// The least recently used leaves: exact with one shard, exact per shard with more. Also among threads: a use that
+    /// begins when another is over comes after it; where they overlap, either may.
+    ///
+    /// A hit notes its use by three stores, and not even those if a thread alone uses what it used last. Only one in 64
+    /// takes its shard's lock, as does a thread's first in a shard; and each use of a thread that comes ninth or later
+    /// to a shard does. A read from inside a closure that runs under a lock of this engine does not count as a use where
+    /// it would have to take that lock.
     Lru,
 }
 

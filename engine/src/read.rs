@@ -1,4 +1,4 @@
-//! Reads: without a lock, except that LRU must move what it finds.
+//! Reads: without a lock, except that under LRU what was noted must be applied now and then.
 
 use crate::engine::Engine;
 use crate::lifecycle::Lifecycle;
@@ -16,7 +16,7 @@ where
     /// A clone of the live value for `key`; counts as a use.
     ///
     /// Costs a hash, a look at two cache lines and the clone: no lock, no allocation but the clone's own. Under
-    /// [`Policy::Lru`], the lock of a shard.
+    /// [`Policy::Lru`], a note of the use, and now and then the lock of a shard.
     // Always: out of line it costs half as much again.
     #[inline(always)]
     pub fn get<Q>(&self, key: &Q) -> Option<V>
@@ -87,20 +87,17 @@ where
         if self.policy == Policy::Lru {
             return self.read_moving(hash, key, f);
         }
-        self.read_in_place(hash, key, f)
-    }
-
-    #[inline(always)]
-    fn read_in_place<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&K, &V) -> Option<R>) -> Option<R>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let looked = self.shards.glance(hash, key, |resident: &K, value: &V, touch: Touch<'_>, stripe| {
-            let answer = f(resident, value)?;
-            touch.mark();
-            self.stats.hit(stripe);
-            Some(answer)
-        });
+        let looked = self.shards.glance(
+            hash,
+            key,
+            |resident: &K, value: &V, touch: Touch<'_>, stripe| {
+                let answer = f(resident, value)?;
+                touch.mark();
+                self.stats.hit(stripe);
+                Some(answer)
+            },
+            |f, resident, value, touch, stripe| f(resident, value, touch, stripe),
+        );
         match looked {
             Ok(Some(answer)) => Some(answer),
             Ok(None) => self.miss(),
@@ -131,18 +128,56 @@ where
         None
     }
 
-    /// A read that moves the entry in an order, and so needs the lock; `f` runs without it, before.
+    /// A read that moves the entry in an order: notes that it is to be moved, while the look protects it (see the log).
+    /// This is for a thread that is alone.
     #[inline(never)]
     fn read_moving<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&K, &V) -> Option<R>) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let answer = self.read_in_place(hash, key, f)?;
-        // A thread that has the lock already moves nothing.
-        if !self.id().is_held() {
-            self.shard(hash).used(self.id(), |residents| residents.find(hash, key));
+        let Some(log) = self.logs.get(self.shards.nth(hash)) else {
+            return self.read_moving_further(hash, key, f);
+        };
+        let looked = self.shards.glance(hash, key, f, |f, resident, value, touch, stripe| {
+            let answer = f(resident, value)?;
+            self.stats.hit(stripe);
+            Some((answer, log.note_alone(stripe, touch)))
+        });
+        match looked {
+            Ok(Some((answer, true))) => Some(answer),
+            Ok(Some((answer, false))) => self.move_after(hash, key, answer),
+            Ok(None) => self.miss(),
+            Err(f) => self.read_moving_further(hash, key, f),
         }
-        Some(answer)
+    }
+
+    /// The same where a glance is not enough.
+    // Out of line, and last, as the next one is: see above.
+    #[inline(never)]
+    fn read_moving_further<Q, R>(&self, hash: u64, key: &Q, f: impl FnOnce(&K, &V) -> Option<R>) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.read_further(hash, key, |resident, value, touch, stripe| {
+            let answer = f(resident, value)?;
+            self.shard(hash).used(self.id(), stripe, touch);
+            self.stats.hit(stripe);
+            Some(answer)
+        })
+    }
+
+    /// Moves the entry that was read and could not be noted.
+    #[inline(never)]
+    fn move_after<Q, R>(&self, hash: u64, key: &Q, answer: R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let mut answer = Some(answer);
+        let moved = self.shards.read(hash, key, |_, _, touch, stripe| {
+            self.shard(hash).used(self.id(), stripe, touch);
+            answer.take()
+        });
+        moved.flatten().or(answer)
     }
 
     /// A clone of the live value for `key`, as if nobody had looked: no use, no statistics. No lock.

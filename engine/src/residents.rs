@@ -11,11 +11,11 @@
 use crate::budget::Budget;
 use crate::flight::Flights;
 use crate::options::Policy;
-use crate::policy::Order;
+use crate::policy::{Log, Order};
+use crate::sync::Arc;
 use crate::table::{Departed, Slots, Vacancy, upper};
 use equivalent::Equivalent;
 use std::hash::Hash;
-use std::sync::Arc;
 
 /// What is written down about the entries, beside them.
 // In this order: what every write touches lies together.
@@ -55,6 +55,10 @@ impl<K, V> Book<K, V> {
             sweep: 0,
             flights: Flights::new(),
         }
+    }
+
+    pub(crate) fn log(&self) -> Option<Arc<Log>> {
+        self.order.log()
     }
 
     pub(crate) fn weight(&self) -> u64 {
@@ -234,6 +238,10 @@ impl<'a, K, V> Residents<'a, K, V> {
         self.book.order.used(&self.slots, id);
     }
 
+    pub(crate) fn used_by(&mut self, thread: Option<usize>, id: u32) {
+        self.book.order.used_by(&self.slots, thread, id);
+    }
+
     #[inline(always)]
     pub(crate) fn victim(&mut self) -> Option<u32> {
         let Book { order, weights, quota, .. } = &mut *self.book;
@@ -321,6 +329,11 @@ impl<'a, K, V> Residents<'a, K, V> {
     #[inline]
     pub(crate) fn retire(&mut self, departed: Departed<K, V>) {
         self.slots.retire(departed);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_order(&self) -> Option<Vec<&K>> {
+        Some(self.book.order.in_order()?.into_iter().map(|id| self.slots.entry(id).0).collect())
     }
 
     #[cfg(any(test, fuzzing))]

@@ -8,12 +8,12 @@ use crate::held::{EngineId, Held};
 use crate::leaving::{Delivered, Leaving, Outbox};
 use crate::lifecycle::{Cause, Lifecycle};
 use crate::options::Policy;
+use crate::policy::Log;
 use crate::residents::{Book, HEAVY_SHARE, Residents};
 use crate::stats::Counters;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
-use crate::table::{Departed, Due, HasTable, Locked, Seat, Table, Vacancy};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering};
+use crate::table::{Departed, Due, HasTable, Locked, Seat, Table, Touch, Vacancy};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 
 /// Aligned, so that neighbours share no cache line, nor a pair of them.
 // In this order: what every write touches comes after the lock's byte, which comes last in the table.
@@ -26,6 +26,8 @@ pub(crate) struct Shard<K, V> {
     weight: AtomicU64,
     pub(crate) counters: Counters,
     outbox: Outbox<K, V>,
+    /// Where uses are noted without the lock, under LRU.
+    log: Option<Arc<Log>>,
 }
 
 /// What became of a value that wanted in.
@@ -52,13 +54,11 @@ impl<K, V> Shard<K, V> {
         let entries = usize::try_from(budget.expected()).unwrap_or(usize::MAX);
         let expected = if weighs { entries.min(EXPECTED_OF_UNKNOWN) } else { entries };
         let retained = (entries / RETAINED_SHARE).clamp(RETAINED_MIN, RETAINED_MAX);
+        let book = Book::new(Arc::clone(budget), policy, if weighs { 0 } else { entries });
+        let log = book.log();
         Self {
-            table: Table::new(
-                seat,
-                expected,
-                retained,
-                Book::new(Arc::clone(budget), policy, if weighs { 0 } else { entries }),
-            ),
+            table: Table::new(seat, expected, retained, book),
+            log,
             outbox: Outbox::new(),
             counters: Counters::new(stats),
             len: AtomicUsize::new(0),
@@ -74,14 +74,28 @@ impl<K, V> Shard<K, V> {
         self.weight.load(Ordering::Relaxed)
     }
 
-    /// Tells the order that the entry which `find` chooses was used.
-    pub(crate) fn used(&self, engine: EngineId, find: impl FnOnce(&mut Residents<'_, K, V>) -> Option<u32>) {
+    pub(crate) fn log(&self) -> Option<&Arc<Log>> {
+        self.log.as_ref()
+    }
+
+    /// Tells the order that `thread` used an entry, which it protects: by a note if it can.
+    #[inline(always)]
+    pub(crate) fn used(&self, engine: EngineId, thread: Option<usize>, entry: Touch<'_>) {
+        if !self.log.as_ref().is_some_and(|log| log.note(thread, entry)) {
+            self.used_in_order(engine, thread, entry.id());
+        }
+    }
+
+    /// The same under the lock, which makes room in the log.
+    #[inline(never)]
+    fn used_in_order(&self, engine: EngineId, thread: Option<usize>, id: u32) {
+        // A thread that has the lock already moves nothing.
+        if engine.is_held() {
+            return;
+        }
         let _held = Held::exclusive(engine);
         let mut locked = self.table.lock();
-        let mut residents = Residents::new(locked.parts());
-        if let Some(id) = find(&mut residents) {
-            residents.used(id);
-        }
+        Residents::new(locked.parts()).used_by(thread, id);
     }
 
     #[inline(always)]

@@ -161,6 +161,9 @@ pub(crate) const QUESTIONS: &[Question] = &[
     ask("lru-hit", "get under exact LRU, zipf 1.0 over 1000 resident keys", &[
         ratio("Mutex<lru>", 0.65).by("nanotier LRU"),
     ]),
+    ask("lru-hit-again", "get under exact LRU of the key that was asked for last", &[
+        ratio("Mutex<lru>", 0.30).by("nanotier LRU"),
+    ]),
     ask("slot-read", "read of a Slot", &[
         ratio("arc-swap", 0.05).by("Slot").of("1 thread"),
         ratio("arc-swap", 0.05).by("Slot").of("2 threads"),

@@ -4,15 +4,19 @@
 mod adaptive;
 mod clock;
 mod list;
+mod log;
 mod lru;
 mod past;
 mod ring;
 
 use crate::options::Policy;
+use crate::sync::Arc;
 use crate::table::Slots;
 use adaptive::Adaptive;
 use clock::Clock;
 use lru::Lru;
+
+pub(crate) use log::Log;
 
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -26,7 +30,15 @@ impl Order {
         match policy {
             Policy::Adaptive => Self::Adaptive(Box::new(Adaptive::new(expected))),
             Policy::Clock => Self::Clock(Clock::default()),
-            Policy::Lru => Self::Lru(Lru::default()),
+            Policy::Lru => Self::Lru(Lru::new()),
+        }
+    }
+
+    /// Where readers note their uses, if they do not on the entry.
+    pub(crate) fn log(&self) -> Option<Arc<Log>> {
+        match self {
+            Self::Adaptive(_) | Self::Clock(_) => None,
+            Self::Lru(lru) => Some(lru.log()),
         }
     }
 
@@ -36,6 +48,14 @@ impl Order {
         match self {
             Self::Adaptive(_) | Self::Clock(_) => slots.mark_used(id),
             Self::Lru(lru) => lru.used(id),
+        }
+    }
+
+    /// As `used`, by a reader that could not note it.
+    pub(crate) fn used_by<K, V>(&mut self, slots: &Slots<'_, K, V>, thread: Option<usize>, id: u32) {
+        match self {
+            Self::Adaptive(_) | Self::Clock(_) => slots.mark_used(id),
+            Self::Lru(lru) => lru.used_by(thread, id),
         }
     }
 
@@ -104,7 +124,7 @@ impl Order {
         match self {
             Self::Adaptive(adaptive) => adaptive.clear(),
             Self::Clock(_) => {}
-            Self::Lru(lru) => *lru = Lru::default(),
+            Self::Lru(lru) => lru.clear(),
         }
     }
 
@@ -113,6 +133,15 @@ impl Order {
             Self::Adaptive(adaptive) => adaptive.bytes(),
             Self::Clock(_) => 0,
             Self::Lru(lru) => lru.bytes(),
+        }
+    }
+
+    /// The least recently used first, where that is kept.
+    #[cfg(test)]
+    pub(crate) fn in_order(&self) -> Option<Vec<u32>> {
+        match self {
+            Self::Adaptive(_) | Self::Clock(_) => None,
+            Self::Lru(lru) => Some(lru.in_order()),
         }
     }
 

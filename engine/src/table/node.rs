@@ -78,7 +78,7 @@ impl<K, V> Node<K, V> {
         node.entry.with(|entry| {
             // SAFETY: as the caller promises.
             let (key, value) = unsafe { (*entry).assume_init_ref() };
-            f(key, value, Touch(&node.used))
+            f(key, value, Touch::of(node))
         })
     }
 
@@ -137,11 +137,25 @@ const WAY_MASK: u32 = (1 << WAY_BITS) - 1;
 
 /// How a reader says that it used what it found.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Touch<'a>(&'a AtomicU8);
+pub(crate) struct Touch<'a>(&'a AtomicU8, &'a [u8; 3]);
 
 impl<'a> Touch<'a> {
+    #[inline(always)]
     pub(super) fn of<K, V>(node: &'a Node<K, V>) -> Self {
-        Self(&node.used)
+        Self(&node.used, &node.id)
+    }
+
+    /// The entry's number: no other gets it while this one is protected.
+    #[inline(always)]
+    pub(crate) fn id(self) -> u32 {
+        let [a, b, c] = *self.1;
+        u32::from_le_bytes([a, b, c, 0])
+    }
+
+    /// Of the node, as long as it is protected; else it means nothing.
+    #[inline(always)]
+    pub(crate) fn address(self) -> usize {
+        std::ptr::from_ref(self.0).addr()
     }
 
     /// Writes only if that changes something: a hot entry's line stays shared.

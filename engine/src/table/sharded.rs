@@ -100,18 +100,24 @@ impl<K, V, T: HasTable<K, V>> Sharded<K, V, T> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.glance(hash, key, f).map_or_else(|f| self.read_further(hash, key, f), Some)
+        self.glance(hash, key, f, |f, key, value, touch, stripe| f(key, value, touch, stripe))
+            .map_or_else(|f| self.read_further(hash, key, f), Some)
     }
 
-    /// As [`read`](Self::read), if the entry is the first that comes into question, as most are; else `f` comes back,
+    /// As [`read`](Self::read), if the entry is the first that comes into question, as most are; else `asked` comes back,
     /// and [`read_further`](Self::read_further) has the answer. `f` is told this thread's stripe.
     #[inline(always)]
-    pub(crate) fn glance<Q, R, F>(&self, hash: u64, key: &Q, f: F) -> Result<R, F>
+    pub(crate) fn glance<Q, R, A>(
+        &self,
+        hash: u64,
+        key: &Q,
+        asked: A,
+        f: impl FnOnce(A, &K, &V, Touch<'_>, Option<usize>) -> R,
+    ) -> Result<R, A>
     where
         Q: Hash + Equivalent<K> + ?Sized,
-        F: FnOnce(&K, &V, Touch<'_>, Option<usize>) -> R,
     {
-        let Some(glance) = Glance::begin() else { return Err(f) };
+        let Some(glance) = Glance::begin() else { return Err(asked) };
         // SAFETY: the mask is one less than the number of heads. Checked by the assertions in `new`.
         let head = unsafe { self.heads.get_unchecked(self.nth(hash)) };
         // SAFETY: never null (asserted in `new`); an index was published whole (release in `grow`), and lives as long
@@ -119,11 +125,11 @@ impl<K, V, T: HasTable<K, V>> Sharded<K, V, T> {
         let index = unsafe { &*head.0.load(Ordering::Acquire) };
         let node = index.find_at_a_glance(&glance, hash, key);
         if node.is_null() {
-            return Err(f);
+            return Err(asked);
         }
         // SAFETY: the node was protected by the glance, which lives to the end of this function: T1 and R1. Checked by
         // `loom-tests` L1 to L3 and by the sharp stress under the address sanitizer.
-        Ok(unsafe { Node::look(node, |key, value, touch| f(key, value, touch, glance.stripe())) })
+        Ok(unsafe { Node::look(node, |key, value, touch| f(asked, key, value, touch, glance.stripe())) })
     }
 
     /// As [`read`](Self::read), wherever the entry may be.

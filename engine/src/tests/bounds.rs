@@ -105,6 +105,61 @@ fn a_look_that_is_no_use_moves_nothing() {
     assert!(!engine.contains(&0));
 }
 
+#[test]
+fn a_use_is_not_taken_for_one_of_who_has_the_place_later() {
+    let engine: Engine<u32, u32> =
+        Engine::with(Options::new(4).shards(1).policy(Policy::Lru), Plain).unwrap();
+    engine.insert(9, 9);
+    engine.get(&9);
+    for round in 0..50 {
+        let [old, one, two] = [3 * round + 10, 3 * round + 11, 3 * round + 12];
+        engine.insert(old, 0);
+        engine.get(&9);
+        engine.get(&old);
+        engine.remove(&old);
+        engine.flush();
+        engine.insert(one, 0);
+        engine.insert(two, 0);
+        assert_eq!(engine.in_order(), [[9, one, two]], "round {round}");
+        engine.remove(&one);
+        engine.remove(&two);
+        engine.validate();
+    }
+}
+
+// More threads than have lanes, so that some note and some do not.
+#[test]
+fn lru_keeps_every_entry_in_order_once_whoever_uses_removes_and_evicts_at_once() {
+    let engine: Engine<u64, u64> =
+        Engine::with(Options::new(60).shards(1).policy(Policy::Lru), Plain).unwrap();
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            for thread in 1..=12_u64 {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let mut random = thread;
+                    for _ in 0..8000 {
+                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+                        let key = random >> 40 & 127;
+                        match random >> 56 & 15 {
+                            0 => _ = engine.remove(&key),
+                            1..4 => _ = engine.insert(key, key),
+                            4 => _ = engine.get_or_insert_with(&key, || key),
+                            _ => _ = engine.get(&key).map(|value| assert_eq!(value, key)),
+                        }
+                    }
+                });
+            }
+        });
+        engine.validate();
+        let order = &engine.in_order()[0];
+        assert_eq!(order.len(), engine.len());
+        let used: Vec<u64> = order.iter().copied().filter(|key| key % 2 == 0).collect();
+        used.iter().for_each(|key| _ = engine.get(key));
+        assert!(engine.in_order()[0].ends_with(&used), "at rest it is exact again");
+    }
+}
+
 /// Says another weight each time it is asked.
 #[derive(Debug, Default)]
 struct Liar(std::sync::atomic::AtomicU64);

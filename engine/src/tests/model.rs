@@ -1,8 +1,9 @@
 //! The engine and a naive twin, operation by operation.
 
-use super::subject::{Naive, Op, Subject, number, op};
-use crate::{Options, Policy};
+use super::subject::{Naive, Op, Subject, Value, number, op};
+use crate::{Engine, Options, Plain, Policy};
 use proptest::prelude::*;
+use std::sync::mpsc;
 
 /// Runs both, comparing answers, departures, length, weight and contents after each step.
 fn same_as_naive(options: Options, capacity: u64, mut ops: Vec<Op>) -> Result<(), TestCaseError> {
@@ -19,9 +20,17 @@ fn same_as_naive(options: Options, capacity: u64, mut ops: Vec<Op>) -> Result<()
         for key in 0..16 {
             prop_assert_eq!(subject.run(Op::Peek(key)), naive.run(Op::Peek(key)), "after {}", context);
         }
+        if let [order] = &subject.engine.in_order()[..] {
+            let naive: Vec<u8> = naive.entries.iter().map(|&(key, _)| key).collect();
+            prop_assert_eq!(order, &naive, "the order after {}", context);
+        }
         subject.engine.validate();
     }
     Ok(())
+}
+
+fn immortal() -> Value {
+    Value { id: 0, weight: 1, dies_at: u64::MAX }
 }
 
 /// Moves of the capacity belong to the tests with a bound.
@@ -50,6 +59,67 @@ proptest! {
         ops in prop::collection::vec(op(4, 8, false), 0..150),
     ) {
         same_as_naive(Options::new(capacity).shards(1).policy(Policy::Lru), capacity, ops)?;
+    }
+
+    // So many hits between changes that the log fills up.
+    #[test]
+    fn lru_is_exact_however_many_hits_wait_to_be_applied(
+        hits in prop::collection::vec((0..8_u8, 0..80_u8), 0..12),
+        ops in prop::collection::vec(op(1, 8, false), 0..40),
+    ) {
+        let filled = (0..8).map(|key| Op::Insert(key, immortal()));
+        let hits = hits.into_iter().flat_map(|(key, count)| {
+            (0..count).map(move |nth| Op::Get(key.wrapping_add(nth.wrapping_mul(nth)) % 8))
+        });
+        let ops = filled.chain(hits.clone()).chain(ops).chain(hits).collect();
+        same_as_naive(Options::new(8).shards(1).policy(Policy::Lru), 8, ops)?;
+    }
+
+    // Each thread has a lane of its own, more threads than lanes have one after the other the turn.
+    #[test]
+    fn lru_is_exact_whichever_threads_take_turns(
+        turns in prop::collection::vec((0..10_usize, 0..8_u8, 0..100_u8), 0..300),
+    ) {
+        let engine: Engine<u8, u8> = Engine::with(Options::new(8).shards(1).policy(Policy::Lru), Plain).unwrap();
+        let mut naive: Vec<u8> = (0..8).collect();
+        (0..8).for_each(|key| _ = engine.insert(key, key));
+        let turn = |key: u8, what: u8| match what {
+            0..3 => _ = engine.insert(key + 8 * (what % 2), 0),
+            3..5 => _ = engine.remove(&key),
+            _ => _ = engine.get(&key),
+        };
+        let in_turn = |(key, what): (u8, u8), naive: &mut Vec<u8>| {
+            let (new, old) = match what {
+                0..3 => (Some(key + 8 * (what % 2)), key + 8 * (what % 2)),
+                3..5 => (None, key),
+                _ => (naive.contains(&key).then_some(key), key),
+            };
+            naive.retain(|&resident| resident != old);
+            naive.extend(new);
+            if naive.len() > 8 {
+                naive.remove(0);
+            }
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..10)
+                .map(|_| {
+                    let (send, receive) = mpsc::channel::<(u8, u8)>();
+                    let (done, wait) = mpsc::channel();
+                    scope.spawn(move || receive.iter().for_each(|(key, what)| {
+                        turn(key, what);
+                        done.send(()).unwrap();
+                    }));
+                    (send, wait)
+                })
+                .collect();
+            for (thread, key, what) in turns {
+                workers[thread].0.send((key, what)).unwrap();
+                workers[thread].1.recv().unwrap();
+                in_turn((key, what), &mut naive);
+                prop_assert_eq!(&engine.in_order()[0], &naive);
+            }
+            Ok(())
+        })?;
     }
 
     #[test]

@@ -80,3 +80,10 @@ pub(super) fn lru(bench: &mut Bench) {
     enter!(race <- asking(&workload) for <u64, u64> NanotierLru MutexLru Cached);
     race.run();
 }
+
+/// The entry that is asked for is the one that was used last.
+pub(super) fn lru_again(bench: &mut Bench) {
+    let mut race = Race::new(bench, "lru-hit-again", 500_000);
+    enter!(race <- hot_get() for <u64, u64> NanotierLru MutexLru Cached);
+    race.run();
+}

@@ -39,6 +39,7 @@ pub(crate) const ROWS: &[(&str, Run)] = &[
     ("loads-per-key", load::loads_per_key),
     ("ttl-cost", cost::ttl),
     ("lru-hit", cost::lru),
+    ("lru-hit-again", cost::lru_again),
     ("slot-read", slots::slot_read),
     ("mirror-read", slots::mirror_read),
     ("stats-cost", cost::stats),
