@@ -22,6 +22,7 @@ pub struct Builder<K, V> {
     capacity: u64,
     policy: Policy,
     stats: bool,
+    what_if: bool,
     lifetimes: Lifetimes,
     recheck: Duration,
     namespace: Option<String>,
@@ -44,6 +45,7 @@ impl<K, V> Builder<K, V> {
             capacity: Self::CAPACITY_DEFAULT,
             policy: Policy::default(),
             stats: false,
+            what_if: false,
             lifetimes: Lifetimes {
                 ttl: None,
                 stale_for: Duration::ZERO,
@@ -77,6 +79,11 @@ impl<K, V> Builder<K, V> {
     /// Counts memory's hits and misses. Off by default.
     pub fn stats(self, on: bool) -> Self {
         Self { stats: on, ..self }
+    }
+
+    /// Watches a sample of the keys, for [`Cache::what_if`]. Off by default, and then free; that says what it costs.
+    pub fn what_if(self, on: bool) -> Self {
+        Self { what_if: on, ..self }
     }
 
     /// How long entries are fresh. For ever unless told otherwise; a call may say something else.
@@ -180,7 +187,7 @@ where
             }
             _ => None,
         };
-        let options = Options::new(self.capacity).policy(self.policy).stats(self.stats);
+        let options = Options::new(self.capacity).policy(self.policy).stats(self.stats).what_if(self.what_if);
         let memory = Engine::with(options, Expiry { clock })
             .map_err(|error| Error::new(ErrorKind::Config, "cache", "build").with_source(error))?;
         Ok(Cache(Arc::new(Inner {

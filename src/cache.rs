@@ -6,7 +6,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use nanotier_engine::{Engine, Equivalent, OwnedFrom, Stats};
+use nanotier_engine::{Engine, Equivalent, OwnedFrom, Stats, WhatIf};
 use nanotier_tier::{BoxFuture, Clock, Context, Freshness, Intent, Result, Tier};
 
 use crate::below::Below;
@@ -288,6 +288,27 @@ where
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.memory.stats()
+    }
+
+    /// The hit ratio that memory would have had at 0.25 to 8 times its capacity, from a sample of its keys, while it works;
+    /// as text, a small table. `None` unless [`Builder::what_if`] asked for it, and before anything of the sample was asked
+    /// for. [`Engine::what_if`](nanotier_engine::Engine::what_if) says how good it is, what it costs, and how it is made.
+    ///
+    /// ```
+    /// use nanotier::Cache;
+    ///
+    /// let cache: Cache<u64, u64> = Cache::builder().capacity(100).what_if(true).build()?;
+    /// for key in (0..300).cycle().take(50_000) {
+    ///     cache.get_with(&key, async move || key * key).wait()?;
+    /// }
+    /// let what_if = cache.what_if().expect("it was asked for");
+    /// println!("{what_if}");
+    /// assert!(what_if.hit_ratio_at(400).unwrap() > 0.9);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
+    #[must_use]
+    pub fn what_if(&self) -> Option<WhatIf> {
+        self.0.memory.what_if()
     }
 
     /// Bytes that memory uses for its tables and slots; what keys and values own on the heap is not counted.

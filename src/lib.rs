@@ -48,7 +48,7 @@ pub use builder::Builder;
 pub use cache::Cache;
 pub use load_error::LoadError;
 pub use lookup::{Detailed, Lookup, Source};
-pub use nanotier_engine::{Equivalent, OwnedFrom, Policy, Stats};
+pub use nanotier_engine::{Equivalent, OwnedFrom, Policy, Stats, WhatIf, WhatIfPoint};
 #[cfg(feature = "json")]
 pub use nanotier_tier::Json;
 // The trait, and with the feature `derive` the macro of the same name.

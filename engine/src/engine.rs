@@ -1,5 +1,6 @@
 //! The engine: shards side by side, how it is built and sized. Its operations are in `read`, `write` and `load`.
 
+use crate::advisor::Advisor;
 use crate::budget::Budget;
 use crate::held::EngineId;
 use crate::lifecycle::{Lifecycle, Plain};
@@ -31,6 +32,7 @@ pub struct Engine<K, V, L = Plain, S = RandomState> {
     /// Where the shards' uses are noted, under LRU; else empty.
     pub(crate) logs: Box<[Arc<Log>]>,
     pub(crate) stats: Lookups,
+    pub(crate) advisor: Option<Box<Advisor>>,
     pub(crate) budget: Arc<Budget>,
 }
 
@@ -76,11 +78,17 @@ where
     }
 
     fn build(config: Config, lifecycle: L, hasher: S) -> Self {
-        let Config { capacity, shards: count, policy, stats } = config;
+        let Config { capacity, shards: count, policy, stats, what_if } = config;
         let budget = Arc::new(Budget::new(capacity, count));
         let shards = Sharded::new(count, |_, seat| Shard::new(seat, &budget, policy, stats, L::WEIGHS));
         let logs = shards.iter().filter_map(Shard::log).cloned().collect();
-        Self { shards, hasher, lifecycle, policy, logs, stats: Lookups::new(stats), budget }
+        let advisor = what_if.then(|| Box::new(Advisor::new(capacity, policy, L::WEIGHS)));
+        let stats = Lookups::new(stats, what_if);
+        let engine = Self { shards, hasher, lifecycle, policy, logs, stats, advisor, budget };
+        if let Some(advisor) = &engine.advisor {
+            engine.follow(advisor.begin(&engine.stats));
+        }
+        engine
     }
 
     /// How much weight may be resident in all.
@@ -111,6 +119,9 @@ where
         self.id().assert_not_held();
         self.budget.resize(capacity);
         Settlement::of(self, None).pay();
+        if let Some(advisor) = &self.advisor {
+            self.follow(advisor.set_capacity(self.capacity(), &self.stats));
+        }
     }
 
     /// Others leave for what was put: before the call that put it returns.
@@ -141,7 +152,9 @@ where
     #[must_use]
     pub fn memory_used(&self) -> usize {
         self.id().assert_not_held();
-        let fixed = size_of::<Self>() + self.shards.bytes() + size_of_val(&*self.logs) + self.stats.bytes();
+        let advisor = self.advisor.as_ref().map_or(0, |advisor| advisor.bytes());
+        let own = size_of::<Self>() + size_of_val(&*self.logs);
+        let fixed = own + self.shards.bytes() + self.stats.bytes() + advisor;
         self.shards.iter().fold(fixed, |sum, shard| {
             let locked = shard.table.lock();
             sum.saturating_add(locked.bytes()).saturating_add(locked.extra().bytes())
@@ -281,7 +294,7 @@ impl<K, V, L, S> fmt::Debug for Engine<K, V, L, S> {
 
 /// Spreads what differs over all bits: a multiplication of which both halves are kept.
 #[inline(always)]
-fn stir(hash: u64) -> u64 {
+pub(crate) fn stir(hash: u64) -> u64 {
     let product = u128::from(hash) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
     // Both halves are meant.
     #[allow(clippy::cast_possible_truncation)]

@@ -59,6 +59,7 @@
 // The oracle needs less than what it stands for.
 #![cfg_attr(nanotier_epoch, allow(dead_code, unused_imports, unused_macros))]
 
+mod advisor;
 mod budget;
 mod engine;
 mod flight;
@@ -66,6 +67,7 @@ mod held;
 mod leaving;
 mod lifecycle;
 mod load;
+mod miniature;
 mod mirror;
 #[cfg(nanotier_loom)]
 #[doc(hidden)]
@@ -92,6 +94,7 @@ mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
+mod what_if;
 mod write;
 
 pub use engine::Engine;
@@ -104,4 +107,5 @@ pub use owned::OwnedFrom;
 pub use shard::Inserted;
 pub use slot::Slot;
 pub use stats::Stats;
+pub use what_if::{WhatIf, WhatIfPoint};
 pub use write::Compute;

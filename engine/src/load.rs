@@ -178,12 +178,12 @@ where
         if shard.residents().book.flights.land(&own.flight) {
             // Whoever put a value there has voided the flight; but a dead one, which the load follows, may be left.
             let found = if L::EXPIRES { shard.residents().find(hash, key) } else { None };
-            shard.put(hash, found, &mut pair, weight);
-        }
-        let owes = shard.owes();
-        drop(shard);
-        if owes {
-            self.settle(hash);
+            let inserted = shard.put(hash, found, &mut pair, weight);
+            let owes = shard.owes();
+            drop(shard);
+            self.after_put(hash, weight, inserted, owes);
+        } else {
+            drop(shard);
         }
         drop(pair);
         // Nobody joins a flight that is not listed, so a count of one stays one.

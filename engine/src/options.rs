@@ -19,6 +19,7 @@ pub struct Options {
     shards: Option<usize>,
     policy: Policy,
     stats: bool,
+    what_if: bool,
 }
 
 impl Options {
@@ -26,7 +27,7 @@ impl Options {
     /// nothing is kept then, every insert is rejected, loads still run once per key.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self { capacity, shards: None, policy: Policy::default(), stats: false }
+        Self { capacity, shards: None, policy: Policy::default(), stats: false, what_if: false }
     }
 
     /// How many shards, a power of two. By default: four for each processor, but at least about a thousand of
@@ -52,12 +53,26 @@ impl Options {
         self
     }
 
+    /// Whether to watch a sample of the keys, for [`Engine::what_if`](crate::Engine::what_if), which says what it costs. Off by
+    /// default, and then free.
+    #[must_use]
+    pub fn what_if(mut self, what_if: bool) -> Self {
+        self.what_if = what_if;
+        self
+    }
+
     pub(crate) fn parse(&self) -> Result<Config, ConfigError> {
         let shards = match self.shards {
             None => default_shards(self.capacity),
             Some(shards) => self.check_shards(shards)?,
         };
-        Ok(Config { capacity: self.capacity, shards, policy: self.policy, stats: self.stats })
+        Ok(Config {
+            capacity: self.capacity,
+            shards,
+            policy: self.policy,
+            stats: self.stats,
+            what_if: self.what_if,
+        })
     }
 
     fn check_shards(&self, shards: usize) -> Result<usize, ConfigError> {
@@ -145,6 +160,7 @@ pub(crate) struct Config {
     pub(crate) shards: usize,
     pub(crate) policy: Policy,
     pub(crate) stats: bool,
+    pub(crate) what_if: bool,
 }
 
 fn default_shards(capacity: u64) -> usize {

@@ -1,5 +1,6 @@
 //! Reads: without a lock, except that under LRU what was noted must be applied now and then.
 
+use crate::advisor::Asked;
 use crate::engine::Engine;
 use crate::lifecycle::Lifecycle;
 use crate::options::Policy;
@@ -87,21 +88,21 @@ where
         if self.policy == Policy::Lru {
             return self.read_moving(hash, key, f);
         }
-        let looked = self.shards.glance(
-            hash,
-            key,
-            |resident: &K, value: &V, touch: Touch<'_>, stripe| {
-                let answer = f(resident, value)?;
-                touch.mark();
+        let looked = self.shards.glance(hash, key, f, |f, resident, value, touch, stripe| {
+            // What is to be told goes the long way, so that the others need not ask again later.
+            let Some(used) = touch.mark_untold() else { return Err(f) };
+            let answer = f(resident, value);
+            if answer.is_some() {
                 self.stats.hit(stripe);
-                Some(answer)
-            },
-            |f, resident, value, touch, stripe| f(resident, value, touch, stripe),
-        );
+            } else {
+                touch.unmark(used);
+            }
+            Ok(answer)
+        });
         match looked {
-            Ok(Some(answer)) => Some(answer),
-            Ok(None) => self.miss(),
-            Err(f) => self.read_further(hash, key, f),
+            Ok(Ok(Some(answer))) => Some(answer),
+            Ok(Ok(None)) => self.refuse(hash),
+            Ok(Err(f)) | Err(f) => self.read_further(hash, key, f, |touch, _| touch.mark()),
         }
     }
 
@@ -111,20 +112,46 @@ where
         &self,
         hash: u64,
         key: &Q,
-        f: impl FnOnce(&K, &V, Touch<'_>, Option<usize>) -> Option<R>,
+        f: impl FnOnce(&K, &V) -> Option<R>,
+        used: impl FnOnce(Touch<'_>, Option<usize>),
     ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        match self.shards.read_further(hash, key, f) {
-            Some(Some(answer)) => Some(answer),
-            _ => self.miss(),
+        let looked =
+            self.shards.read_further(hash, key, |resident: &K, value: &V, touch: Touch<'_>, stripe| {
+                let answer = f(resident, value)?;
+                used(touch, stripe);
+                self.stats.hit(stripe);
+                Some((answer, touch.is_told()))
+            });
+        match looked {
+            Some(Some((answer, false))) => Some(answer),
+            Some(Some((answer, true))) => self.tell(hash, answer),
+            Some(None) => self.refuse(hash),
+            None => self.miss(hash),
         }
     }
 
+    /// Tells the advisor of a hit on a key of its sample. Out of line, and last, as above.
     #[inline(never)]
-    fn miss<R>(&self) -> Option<R> {
+    fn tell<R>(&self, hash: u64, answer: R) -> Option<R> {
+        self.advise(hash, Asked::Hit);
+        Some(answer)
+    }
+
+    /// A miss although the key is there.
+    #[inline(never)]
+    fn refuse<R>(&self, hash: u64) -> Option<R> {
         self.stats.miss();
+        self.advise(hash, Asked::Dead);
+        None
+    }
+
+    #[inline(never)]
+    fn miss<R>(&self, hash: u64) -> Option<R> {
+        self.stats.miss();
+        self.advise(hash, Asked::Missing);
         None
     }
 
@@ -139,15 +166,18 @@ where
             return self.read_moving_further(hash, key, f);
         };
         let looked = self.shards.glance(hash, key, f, |f, resident, value, touch, stripe| {
-            let answer = f(resident, value)?;
+            if touch.is_told() {
+                return Err(f);
+            }
+            let Some(answer) = f(resident, value) else { return Ok(None) };
             self.stats.hit(stripe);
-            Some((answer, log.note_alone(stripe, touch)))
+            Ok(Some((answer, log.note_alone(stripe, touch))))
         });
         match looked {
-            Ok(Some((answer, true))) => Some(answer),
-            Ok(Some((answer, false))) => self.move_after(hash, key, answer),
-            Ok(None) => self.miss(),
-            Err(f) => self.read_moving_further(hash, key, f),
+            Ok(Ok(Some((answer, true)))) => Some(answer),
+            Ok(Ok(Some((answer, false)))) => self.move_after(hash, key, answer),
+            Ok(Ok(None)) => self.refuse(hash),
+            Ok(Err(f)) | Err(f) => self.read_moving_further(hash, key, f),
         }
     }
 
@@ -158,12 +188,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.read_further(hash, key, |resident, value, touch, stripe| {
-            let answer = f(resident, value)?;
-            self.shard(hash).used(self.id(), stripe, touch);
-            self.stats.hit(stripe);
-            Some(answer)
-        })
+        self.read_further(hash, key, f, |touch, stripe| self.shard(hash).used(self.id(), stripe, touch))
     }
 
     /// Moves the entry that was read and could not be noted.

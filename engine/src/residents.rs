@@ -42,9 +42,10 @@ pub(crate) struct Book<K, V> {
 }
 
 impl<K, V> Book<K, V> {
-    pub(crate) fn new(budget: Arc<Budget>, policy: Policy, expected: usize) -> Self {
+    /// For so many `expected` entries, zero if nobody knows; each of which stands for 2^`rarity`.
+    pub(crate) fn new(budget: Arc<Budget>, policy: Policy, expected: usize, rarity: u32) -> Self {
         Self {
-            order: Order::new(policy, expected),
+            order: Order::new(policy, expected, rarity),
             weights: Vec::new(),
             weight: 0,
             quota: 0,
@@ -97,7 +98,7 @@ impl<K, V> Book<K, V> {
     }
 
     #[inline]
-    fn weight_of(&self, id: u32) -> u64 {
+    pub(crate) fn weight_of(&self, id: u32) -> u64 {
         weight_in(&self.weights, id)
     }
 
@@ -323,6 +324,19 @@ impl<'a, K, V> Residents<'a, K, V> {
         self.book.weight -= weight;
         self.book.departed = self.book.departed.saturating_add(weight);
         self.slots.discard(id);
+    }
+
+    /// As [`discard`](Self::discard), where nobody can be reading.
+    pub(crate) fn discard_unread(&mut self, id: u32) {
+        let weight = self.book.weight_of(id);
+        self.book.order.removed(id, weight);
+        self.book.weight -= weight;
+        self.slots.discard_unread(id);
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// Leaves what was removed to be dropped when nobody reads it any more.

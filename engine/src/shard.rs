@@ -54,7 +54,7 @@ impl<K, V> Shard<K, V> {
         let entries = usize::try_from(budget.expected()).unwrap_or(usize::MAX);
         let expected = if weighs { entries.min(EXPECTED_OF_UNKNOWN) } else { entries };
         let retained = (entries / RETAINED_SHARE).clamp(RETAINED_MIN, RETAINED_MAX);
-        let book = Book::new(Arc::clone(budget), policy, if weighs { 0 } else { entries });
+        let book = Book::new(Arc::clone(budget), policy, if weighs { 0 } else { entries }, 0);
         let log = book.log();
         Self {
             table: Table::new(seat, expected, retained, book),

@@ -3,7 +3,7 @@
 
 use crate::lifecycle::Cause;
 use crate::reclaim::stripe;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// What happened since the engine was built: [`Engine::stats`](crate::Engine::stats). Each number is exact once
 /// the engine is at rest; while it works, they are not of one moment.
@@ -43,8 +43,12 @@ impl Stats {
 /// Look-ups, counted on a line that the thread has for itself: by a load, an addition and a store.
 #[derive(Debug)]
 pub(crate) struct Lookups {
-    /// `None`: not asked for.
+    /// Hits are counted now. Misses always are. All that a hit asks that is not counted.
+    counts_hits: AtomicBool,
+    /// `None`: nobody asked for it.
     stripes: Option<Box<Stripes>>,
+    /// Who built the engine asked for it.
+    is_shown: bool,
 }
 
 #[derive(Debug)]
@@ -63,17 +67,33 @@ struct Stripe {
 }
 
 impl Lookups {
-    pub(crate) fn new(on: bool) -> Self {
+    /// Counts if they are to be shown; or if the advisor needs them, and then hits only when it says so.
+    pub(crate) fn new(is_shown: bool, is_advised: bool) -> Self {
         let stripes =
             || Stripes { own: std::array::from_fn(|_| Stripe::default()), common: Stripe::default() };
-        Self { stripes: on.then(|| Box::new(stripes())) }
+        Self {
+            counts_hits: AtomicBool::new(is_shown),
+            stripes: (is_shown || is_advised).then(|| Box::new(stripes())),
+            is_shown,
+        }
+    }
+
+    /// Whether hits are counted from now on; always, if they are to be shown.
+    pub(crate) fn count_hits(&self, wanted: bool) {
+        self.counts_hits.store(wanted || self.is_shown, Ordering::Relaxed);
     }
 
     /// `stripe` is this thread's.
     #[inline(always)]
     pub(crate) fn hit(&self, stripe: Option<usize>) {
-        if let Some(stripes) = &self.stripes {
-            stripes.count(stripe, |stripe| &stripe.hits);
+        // The model checker has one place less to look at.
+        if cfg!(nanotier_loom) && self.stripes.is_none() {
+            return;
+        }
+        if self.counts_hits.load(Ordering::Relaxed) {
+            if let Some(stripes) = &self.stripes {
+                stripes.count(stripe, |stripe| &stripe.hits);
+            }
         }
     }
 
@@ -84,11 +104,22 @@ impl Lookups {
     }
 
     pub(crate) fn add_to(&self, sum: &mut Stats) {
-        let Some(stripes) = &self.stripes else { return };
-        for stripe in stripes.own.iter().chain([&stripes.common]) {
-            sum.hits = sum.hits.saturating_add(stripe.hits.load(Ordering::Relaxed));
-            sum.misses = sum.misses.saturating_add(stripe.misses.load(Ordering::Relaxed));
+        if self.is_shown {
+            let (hits, misses) = self.counted();
+            sum.hits = sum.hits.saturating_add(hits);
+            sum.misses = sum.misses.saturating_add(misses);
         }
+    }
+
+    /// Hits and misses, as far as they were counted.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        let Some(stripes) = &self.stripes else { return (0, 0) };
+        let (mut hits, mut misses) = (0_u64, 0_u64);
+        for stripe in stripes.own.iter().chain([&stripes.common]) {
+            hits = hits.saturating_add(stripe.hits.load(Ordering::Relaxed));
+            misses = misses.saturating_add(stripe.misses.load(Ordering::Relaxed));
+        }
+        (hits, misses)
     }
 
     pub(crate) fn bytes(&self) -> usize {

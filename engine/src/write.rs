@@ -56,16 +56,16 @@ where
         // Declared before the lock, to be dropped after it.
         let mut pair = Some((key, value));
         let key = &pair.as_ref().expect("it was put here right above").0;
-        let mut shard = self.writing(hash);
-        shard.residents().prefetch(hash);
-        let found = shard.residents().find(hash, key);
-        shard.residents().book.flights.void(hash, key);
-        let inserted = shard.put(hash, found, &mut pair, weight);
-        let owes = shard.owes();
-        drop(shard);
-        if owes {
-            self.settle(hash);
-        }
+        // The lock's block: it is large, and to drop it by name would move it.
+        let (inserted, owes) = {
+            let mut shard = self.writing(hash);
+            shard.residents().prefetch(hash);
+            let found = shard.residents().find(hash, key);
+            shard.residents().book.flights.void(hash, key);
+            let inserted = shard.put(hash, found, &mut pair, weight);
+            (inserted, shard.owes())
+        };
+        self.after_put(hash, weight, inserted, owes);
         inserted
     }
 
@@ -94,18 +94,17 @@ where
         // Declared before the lock, to be dropped after it.
         let mut pair = Some((key, value));
         let key = &pair.as_ref().expect("it was put here right above").0;
-        let mut shard = self.writing(hash);
-        let found = shard.residents().find(hash, key);
-        if !admit(found.map(|id| shard.entry(id).1)) {
-            return None;
-        }
-        shard.residents().book.flights.void(hash, key);
-        let inserted = shard.put(hash, found, &mut pair, weight);
-        let owes = shard.owes();
-        drop(shard);
-        if owes {
-            self.settle(hash);
-        }
+        let (inserted, owes) = {
+            let mut shard = self.writing(hash);
+            let found = shard.residents().find(hash, key);
+            if !admit(found.map(|id| shard.entry(id).1)) {
+                return None;
+            }
+            shard.residents().book.flights.void(hash, key);
+            let inserted = shard.put(hash, found, &mut pair, weight);
+            (inserted, shard.owes())
+        };
+        self.after_put(hash, weight, inserted, owes);
         Some(inserted)
     }
 
@@ -142,6 +141,7 @@ where
         let found = shard.residents().find(hash, named);
         let live = found.filter(|&id| !shard.is_dead(id));
         let wish = f(live.map(|id| shard.entry(id).1));
+        let is_removed = matches!(wish, Compute::Remove);
         match wish {
             Compute::Keep => {
                 answer = live.map(|id| shard.entry(id).1.clone());
@@ -158,11 +158,9 @@ where
                 let inserted = shard.put(hash, found, &mut pair, weight);
                 let owes = shard.owes();
                 drop(shard);
-                if owes {
-                    self.settle(hash);
-                }
                 // By name: a value on its way out leaks if another's drop panics then.
                 drop(pair);
+                self.after_put(hash, weight, inserted, owes);
                 return answer.filter(|_| inserted != Inserted::Rejected);
             }
             Compute::Remove => {
@@ -177,6 +175,9 @@ where
         drop(shard);
         // By name: a value on its way out leaks if a key's drop panics then.
         drop(key);
+        if is_removed {
+            self.removed_advised(hash);
+        }
         answer
     }
 
@@ -223,6 +224,10 @@ where
             shard.retire(id, Cause::Explicit);
         } else if let (Some(id), None) = (found, live) {
             shard.retire(id, Cause::Expired);
+        }
+        drop(shard);
+        if always_void || wanted.is_some() || live != found {
+            self.removed_advised(hash);
         }
         wanted.is_some()
     }
@@ -279,6 +284,9 @@ where
             shard.retire(id, Cause::Expired);
         }
         drop(shard);
+        if always_void || wanted.is_some() || live != found {
+            self.removed_advised(hash);
+        }
         // As soon as nobody reads it.
         let (resident, value) = self.shard(hash).table.reclaim(taken?);
         // By name: a value on its way out leaks if a key's drop panics then.
@@ -326,6 +334,18 @@ where
             shard.retire_all();
             shard.hurry();
         }
+        if let Some(advisor) = &self.advisor {
+            advisor.cleared();
+        }
+    }
+
+    /// What is to be done about a value that was put, when its shard's lock is released.
+    #[inline(always)]
+    pub(crate) fn after_put(&self, hash: u64, weight: u64, inserted: Inserted, owes: bool) {
+        if owes {
+            self.settle(hash);
+        }
+        self.put_advised(hash, weight, inserted);
     }
 
     #[inline]

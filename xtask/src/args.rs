@@ -25,7 +25,7 @@ cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     --quick      fewer rounds and fewer rivals: under a minute once built, and less sure of itself
 
 cargo xtask hit-ratio [--traces DIR] [--filter TEXT[,TEXT ..]] [--policy NAME[,NAME ..]]
-                      [--threads N[,N ..]] [--json FILE] [--svg FILE] [--quick]
+                      [--threads N[,N ..]] [--json FILE] [--svg FILE] [--quick] [--what-if]
     How often nanotier, other caches and the best possible one have what they are asked for: tables and curves.
     --traces DIR   replays the files there (.u64, .txt, .trace, each also as .zst); without it, generated traces
     --filter TEXT  only traces whose name has this in it; several by commas, and it may be repeated
@@ -34,6 +34,7 @@ cargo xtask hit-ratio [--traces DIR] [--filter TEXT[,TEXT ..]] [--policy NAME[,N
     --json FILE    writes the hits there too
     --svg FILE     draws the curves there rather than to target/xtask/hit-ratio.svg
     --quick        fewer requests, one thread and fewer rivals: under a minute once built
+    --what-if      instead: how far off nanotier's own advice on capacities is, for each trace and capacity
 
 cargo xtask help
     This text.
@@ -78,6 +79,7 @@ pub(crate) struct Compare {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct HitRatio {
     pub(crate) quick: bool,
+    pub(crate) what_if: bool,
     pub(crate) traces: Option<PathBuf>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
@@ -191,6 +193,7 @@ fn hit_ratio(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     while let Some(word) = parser.next()? {
         match word {
             Long("quick") => wanted.quick = true,
+            Long("what-if") => wanted.what_if = true,
             Long("traces") => wanted.traces = Some(parser.value()?.into()),
             Long("json") => wanted.json = Some(parser.value()?.into()),
             Long("svg") => wanted.svg = Some(parser.value()?.into()),
@@ -256,10 +259,11 @@ mod tests {
         assert_eq!(
             parsed(
                 "hit-ratio --traces in --filter arc --policy opt,lru --threads 1,8 --policy=moka \
-                 --json a.json --svg b.svg --quick"
+                 --json a.json --svg b.svg --quick --what-if"
             ),
             Ok(Command::HitRatio(HitRatio {
                 quick: true,
+                what_if: true,
                 traces: Some("in".into()),
                 json: Some("a.json".into()),
                 svg: Some("b.svg".into()),

@@ -61,6 +61,9 @@ fn hit_ratio_command(workspace: &Workspace, wanted: &HitRatio) -> Result<Command
     if wanted.quick {
         command.arg("--quick");
     }
+    if wanted.what_if {
+        command.arg("--what-if");
+    }
     Ok(command)
 }
 
@@ -135,6 +138,7 @@ mod tests {
     fn what_hit_ratios_are_wanted_is_handed_on() {
         let wanted = HitRatio {
             quick: true,
+            what_if: true,
             traces: Some("/in".into()),
             json: Some("/out.json".into()),
             svg: Some("/out.svg".into()),
@@ -144,7 +148,7 @@ mod tests {
         };
         let own = own(hit_ratio_command(&pretend(), &wanted)).join(" ");
         let lists = "hit-ratio --filter zipf --filter arc --policy opt,lru --threads 1,8";
-        assert_eq!(own, format!("{lists} --traces /in --json /out.json --svg /out.svg --quick"));
+        assert_eq!(own, format!("{lists} --traces /in --json /out.json --svg /out.svg --quick --what-if"));
     }
 
     #[test]

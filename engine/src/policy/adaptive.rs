@@ -22,6 +22,8 @@ pub(crate) struct Adaptive {
     past: Past,
     /// How many entries there will be in the end; zero if nobody knows.
     expected: usize,
+    /// Each entry stands for two to this power.
+    rarity: u32,
     /// Of the capacity, what the window should have.
     share: f32,
     /// A capacity, and what this share of it is.
@@ -41,11 +43,12 @@ pub(crate) struct Adaptive {
 }
 
 impl Adaptive {
-    pub(super) fn new(expected: usize) -> Self {
+    pub(super) fn new(expected: usize, rarity: u32) -> Self {
         Self {
             rings: Rings::new(),
             past: Past::new(),
             expected,
+            rarity,
             share: SHARE_FIRST,
             target: (0, 0),
             tick: 0,
@@ -235,13 +238,18 @@ impl Adaptive {
         }
     }
 
+    #[inline]
+    fn is_small(&self, entries: usize) -> bool {
+        entries < LARGE >> self.rarity
+    }
+
     /// How often the one that main's hand is on was asked for. In a large cache looked up once for each that it comes to:
     /// while an entry is there, only others that share its counters change them. In a small one, where the hand may stand
     /// for long, that would make a difference, and the look costs little.
     #[inline]
     fn asked_of<K, V>(&mut self, incumbent: u32, slots: &Slots<'_, K, V>, entries: usize) -> u8 {
         let halvings = self.past.halvings();
-        if self.standing.0 != incumbent || self.standing.2 != halvings || entries < LARGE {
+        if self.standing.0 != incumbent || self.standing.2 != halvings || self.is_small(entries) {
             self.standing = (incumbent, self.past.count(slots.hash(incumbent)), halvings);
         }
         self.standing.1
@@ -262,12 +270,12 @@ impl Adaptive {
             return true;
         }
         // In small caches, what goes back and forth would pass for what comes again.
-        let counts = was_reused && (asked == other || entries >= LARGE);
+        let counts = was_reused && (asked == other || !self.is_small(entries));
         counts && note.age(self.tick) < self.rings.note(incumbent).age(self.tick)
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::new(self.expected);
+        *self = Self::new(self.expected, self.rarity);
     }
 
     pub(super) fn bytes(&self) -> usize {

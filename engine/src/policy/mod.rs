@@ -26,9 +26,9 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    pub(crate) fn new(policy: Policy, expected: usize) -> Self {
+    pub(crate) fn new(policy: Policy, expected: usize, rarity: u32) -> Self {
         match policy {
-            Policy::Adaptive => Self::Adaptive(Box::new(Adaptive::new(expected))),
+            Policy::Adaptive => Self::Adaptive(Box::new(Adaptive::new(expected, rarity))),
             Policy::Clock => Self::Clock(Clock::default()),
             Policy::Lru => Self::Lru(Lru::new()),
         }

@@ -61,6 +61,12 @@ impl Garbage {
         self.queue.push_back(id);
     }
 
+    /// Nobody is reading any of them, nor will be.
+    pub(super) fn retire_unread(&mut self, id: u32) {
+        self.queue.push_back(id);
+        self.ready = self.queue.len().saturating_sub(self.limit);
+    }
+
     /// A node without an entry.
     pub(super) fn vacate(&mut self, id: u32) {
         self.vacant.push(id);

@@ -430,6 +430,12 @@ pub(crate) fn upper(hash: u64) -> u32 {
     (hash >> (64 - HASH_BITS)) as u32
 }
 
+/// Whether the keys with this upper part are in the sample: `below` of 2^32, whatever bucket they mean.
+#[inline(always)]
+pub(crate) fn is_sampled(hash: u32, below: u32) -> bool {
+    hash.wrapping_mul(0x85eb_ca6b) < below
+}
+
 pub(crate) const HASH_BITS: u32 = 29;
 
 // The lowest bits are meant.

@@ -45,7 +45,7 @@ use std::ptr::{self, NonNull};
 pub(crate) use garbage::Due;
 #[cfg(all(test, not(nanotier_loom)))]
 pub(crate) use index::HASH_BITS;
-pub(crate) use index::{nth_of, prefetch, upper};
+pub(crate) use index::{is_sampled, nth_of, prefetch, upper};
 pub(crate) use node::Touch;
 pub(crate) use sharded::{HasTable, Seat, Sharded};
 pub(crate) use slots::{Departed, Slots, Vacancy};
@@ -128,6 +128,15 @@ impl<K, V, X> Table<K, V, X> {
         // SAFETY: an index lives as long as the table, and was published whole.
         unsafe { &*self.index().load(Ordering::Acquire) }.prefetch(upper(hash));
         self.lock()
+    }
+
+    /// The entries, and what else there is, for who has the table for himself: nobody else reads or writes.
+    pub(crate) fn alone(&mut self) -> (Slots<'_, K, V>, &mut X) {
+        let identity = self.identity();
+        // SAFETY: as in `index`.
+        let published = unsafe { self.head.as_ref() }.cell();
+        let State { owner, extra } = self.state.get_mut();
+        (Slots::alone(owner, published, identity), extra)
     }
 
     /// Shows an entry that has left.

@@ -10,7 +10,8 @@ pub(super) struct Node<K, V> {
     /// The upper part of the key's hash, so that moving the node about never asks the user's hasher; and in the lowest
     /// three bits, the node's way in its bucket. Written under the lock; a visitor reads it without.
     hash_and_way: AtomicU32,
-    /// How often it was used: counted by readers, up to [`USES_MAX`], and back by the policy.
+    /// How often it was used: counted by readers, up to [`USES_MAX`], and back by the policy. And in the highest bit,
+    /// whether uses are told ([`TOLD`]).
     used: AtomicU8,
     /// Its number in the slab.
     id: [u8; 3],
@@ -52,18 +53,38 @@ impl<K, V> Node<K, V> {
         self.hash_and_way.store(hash_and_way, Ordering::Relaxed);
     }
 
-    pub(super) fn used(&self) -> &AtomicU8 {
-        &self.used
+    /// How often it was used since that was last said.
+    #[inline(always)]
+    pub(super) fn uses(&self) -> u8 {
+        self.used.load(Ordering::Relaxed) & !TOLD
+    }
+
+    #[inline(always)]
+    pub(super) fn set_uses(&self, uses: u8) {
+        let told = self.used.load(Ordering::Relaxed) & TOLD;
+        self.used.store(told | uses, Ordering::Relaxed);
     }
 
     /// Clears the mark of a use and says what it was.
     #[inline(always)]
     pub(super) fn forget_use(&self) -> bool {
-        let was_used = self.used.load(Ordering::Relaxed) != 0;
+        let used = self.used.load(Ordering::Relaxed);
+        let was_used = used & !TOLD != 0;
         if was_used {
-            self.used.store(0, Ordering::Relaxed);
+            self.used.store(used & TOLD, Ordering::Relaxed);
         }
         was_used
+    }
+
+    /// Whether readers are to be told when they use it.
+    #[inline(always)]
+    pub(super) fn set_told(&self, is_told: bool) {
+        self.used.store(self.uses() | if is_told { TOLD } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// For a replacement, which is as much used, and told, as what it replaces.
+    pub(super) fn take_after(&self, other: &Self) {
+        self.used.store(other.used.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Shows the entry.
@@ -132,6 +153,10 @@ impl<K, V> Node<K, V> {
 /// More uses are not told apart.
 const USES_MAX: u8 = 3;
 
+/// A bit beside the count of uses. Readers and the policy write the byte whole, and may undo what the other has
+/// just written: then a use too many is counted, or an entry is not told until it comes again.
+const TOLD: u8 = 0x80;
+
 const WAY_BITS: u32 = u32::BITS - HASH_BITS;
 const WAY_MASK: u32 = (1 << WAY_BITS) - 1;
 
@@ -158,12 +183,39 @@ impl<'a> Touch<'a> {
         std::ptr::from_ref(self.0).addr()
     }
 
+    /// Whether somebody wants to be told of it.
+    #[inline(always)]
+    pub(crate) fn is_told(self) -> bool {
+        self.0.load(Ordering::Relaxed) & TOLD != 0
+    }
+
+    /// As [`mark`](Self::mark), but marks nothing if somebody wants to be told. Answers what was there, for
+    /// [`unmark`](Self::unmark).
+    #[inline(always)]
+    pub(crate) fn mark_untold(self) -> Option<u8> {
+        let used = self.0.load(Ordering::Relaxed);
+        // One question for most: who is told is below zero.
+        if (used as i8) < USES_MAX as i8 {
+            if used & TOLD != 0 {
+                return None;
+            }
+            self.0.store(used + 1, Ordering::Relaxed);
+        }
+        Some(used)
+    }
+
+    /// It was no use after all.
+    #[cold]
+    pub(crate) fn unmark(self, used: u8) {
+        self.0.store(used, Ordering::Relaxed);
+    }
+
     /// Writes only if that changes something: a hot entry's line stays shared.
     #[inline(always)]
     pub(crate) fn mark(self) {
-        let uses = self.0.load(Ordering::Relaxed);
-        if uses < USES_MAX {
-            self.0.store(uses + 1, Ordering::Relaxed);
+        let used = self.0.load(Ordering::Relaxed);
+        if used & !TOLD < USES_MAX {
+            self.0.store(used + 1, Ordering::Relaxed);
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Owner<K, V> {
     /// The index grows when there are as many.
     grow_at: usize,
     len: usize,
+    /// Whose uses are told: see [`Slots::sample`].
+    sampled_below: u32,
 }
 
 /// An entry that has left the index and waits for what is to become of it. Dropping this by mistake leaves the entry
@@ -65,6 +67,8 @@ pub(crate) struct Slots<'a, K, V> {
     owner: &'a mut Owner<K, V>,
     published: &'a AtomicPtr<Index<K, V>>,
     identity: usize,
+    /// Nobody can be reading.
+    is_alone: bool,
 }
 
 impl<K, V> Owner<K, V> {
@@ -81,6 +85,7 @@ impl<K, V> Owner<K, V> {
             len: 0,
             grow_at,
             expected,
+            sampled_below: 0,
         }
     }
 
@@ -241,7 +246,16 @@ impl<'a, K, V> Slots<'a, K, V> {
         published: &'a AtomicPtr<Index<K, V>>,
         identity: usize,
     ) -> Self {
-        Self { owner, published, identity }
+        Self { owner, published, identity, is_alone: false }
+    }
+
+    /// For who has the table for himself (a `&mut` to it) as long as this lives.
+    pub(super) fn alone(
+        owner: &'a mut Owner<K, V>,
+        published: &'a AtomicPtr<Index<K, V>>,
+        identity: usize,
+    ) -> Self {
+        Self { owner, published, identity, is_alone: true }
     }
 
     #[inline]
@@ -279,12 +293,12 @@ impl<'a, K, V> Slots<'a, K, V> {
     /// How often it was used since that was last said.
     #[inline]
     pub(crate) fn uses(&self, id: u32) -> u8 {
-        self.any_node(id).used().load(Ordering::Relaxed)
+        self.any_node(id).uses()
     }
 
     #[inline]
     pub(crate) fn set_uses(&self, id: u32, uses: u8) {
-        self.any_node(id).used().store(uses, Ordering::Relaxed);
+        self.any_node(id).set_uses(uses);
     }
 
     /// The part of the key's hash that is kept.
@@ -314,6 +328,18 @@ impl<'a, K, V> Slots<'a, K, V> {
     /// As a reader would say.
     pub(crate) fn mark_used(&self, id: u32) {
         Touch::of(self.node(id)).mark();
+    }
+
+    /// Has readers told when they use an entry of the sample ([`index::is_sampled`]), of those that are here and of those that
+    /// will be. Walks all entries. Zero: of none.
+    pub(crate) fn sample(&mut self, below: u32) {
+        self.owner.sampled_below = below;
+        let mut next = 0;
+        while let Some(id) = self.next_from(next) {
+            let node = self.node(id);
+            node.set_told(index::is_sampled(node.hash(), below));
+            next = id + 1;
+        }
     }
 
     /// The first entry with this number or a higher one.
@@ -390,6 +416,10 @@ impl<'a, K, V> Slots<'a, K, V> {
         let (upper, tag) = (index::upper(vacancy.hash), index::tag(vacancy.hash));
         // SAFETY: `take_node` answers nodes that nobody looks at, and has taken out what was there.
         unsafe { Node::put_entry(node, upper, vacancy.place.way, key, value) };
+        if index::is_sampled(upper, self.owner.sampled_below) {
+            // SAFETY: nodes live as long as the slab.
+            unsafe { &*node }.set_told(true);
+        }
         self.owner.current().link(vacancy.place, tag, node);
         self.owner.len += 1;
         id
@@ -404,14 +434,13 @@ impl<'a, K, V> Slots<'a, K, V> {
     ) -> (u32, Departed<K, V>) {
         let old = self.owner.linked_node(id);
         // SAFETY: nodes live as long as the slab.
-        let (hash, way, was_used) =
-            unsafe { ((*old).hash(), (*old).way(), (*old).used().load(Ordering::Relaxed)) };
+        let (hash, way) = unsafe { ((*old).hash(), (*old).way()) };
         let new_id = self.owner.take_node(dead);
         let node = self.owner.slab.set_linked(new_id);
         // SAFETY: as in `insert`.
         unsafe { Node::put_entry(node, hash, way, key, value) };
         // SAFETY: as above.
-        unsafe { &*node }.used().store(was_used, Ordering::Relaxed);
+        unsafe { (*node).take_after(&*old) };
         let index = self.owner.current();
         let place = index.place_of(hash, way, old).expect("nanotier: what is linked has a place");
         index.relink(place, node);
@@ -424,6 +453,18 @@ impl<'a, K, V> Slots<'a, K, V> {
     pub(crate) fn discard(&mut self, id: u32) {
         self.unlink_node(id);
         self.owner.garbage.retire(id);
+    }
+
+    /// Takes an entry out of the index, where nobody can be reading: when as many as the table retains have left after it,
+    /// its place may be used again.
+    pub(crate) fn discard_unread(&mut self, id: u32) {
+        // R4, without waiting: to look takes a `&` to the table, and while this lives there is a `&mut`.
+        assert!(
+            self.is_alone,
+            "nanotier: an entry that others may be reading was to be discarded; this is a bug"
+        );
+        self.unlink_node(id);
+        self.owner.garbage.retire_unread(id);
     }
 
     /// Takes an entry out of the index. Readers that have it keep it.

@@ -11,7 +11,7 @@ pub(crate) const USAGE: &str = "\
 nanotier's hit ratios next to those of other caches, and of the best that is possible
 
 cargo xtask hit-ratio [--traces DIR] [--filter TEXT[,TEXT ..]] [--policy NAME[,NAME ..]]
-                      [--threads N[,N ..]] [--json FILE] [--svg FILE] [--quick]
+                      [--threads N[,N ..]] [--json FILE] [--svg FILE] [--quick] [--what-if]
     --traces DIR    replays the files there (.u64, .txt, .trace, each also as .zst); without it, generated traces
     --filter TEXT   only traces whose name has this in it; several by commas, and it may be repeated
     --policy NAME   only these; several by commas, and it may be repeated
@@ -20,6 +20,8 @@ cargo xtask hit-ratio [--traces DIR] [--filter TEXT[,TEXT ..]] [--policy NAME[,N
     --svg FILE      draws the curves there rather than to target/xtask/hit-ratio.svg
     --quick         fewer requests, one thread, and only nanotier, moka, quick_cache and opt, unless named otherwise:
                     under a minute
+    --what-if       instead of all that: how far off nanotier's own advice on capacities is, under each of its policies;
+                    of the other options only --traces, --filter and --quick say anything to it
 
 Exit status: 0 whatever the hit ratios are; 2 bad usage, or a trace that cannot be read.
 ";
@@ -31,6 +33,7 @@ const THREADS_MAX: usize = 1024;
 pub(crate) struct Args {
     pub(crate) help: bool,
     pub(crate) quick: bool,
+    pub(crate) what_if: bool,
     pub(crate) traces: Option<PathBuf>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
@@ -58,6 +61,7 @@ impl Args {
             match word {
                 Short('h') | Long("help") => self.help = true,
                 Long("quick") => self.quick = true,
+                Long("what-if") => self.what_if = true,
                 Long("traces") => self.traces = Some(parser.value()?.into()),
                 Long("json") => self.json = Some(parser.value()?.into()),
                 Long("svg") => self.svg = Some(parser.value()?.into()),
@@ -125,6 +129,7 @@ mod tests {
         assert_eq!((args.traces, args.json), (Some("in".into()), Some("a.json".into())));
         assert_eq!((args.svg, args.quick), (Some("b.svg".into()), true));
         assert!(parsed("").unwrap().wants("anything"));
+        assert!(parsed("--what-if").unwrap().what_if && !parsed("").unwrap().what_if);
     }
 
     #[test]

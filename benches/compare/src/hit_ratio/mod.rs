@@ -8,6 +8,7 @@ mod replay;
 mod report;
 mod synthetic;
 mod trace;
+mod what_if;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -35,6 +36,10 @@ pub(crate) fn run(words: impl Iterator<Item = OsString> + 'static) -> Result<Exi
     let progress = Progress::new();
     // All of them before the first is replayed: a damaged one is found at once.
     let traces = traces(&args, &progress)?;
+    if args.what_if {
+        advise(&traces, &progress);
+        return Ok(ExitCode::SUCCESS);
+    }
     let svg = args.svg.as_deref().unwrap_or(Path::new(SVG_DEFAULT));
     for path in args.json.as_deref().into_iter().chain([svg]) {
         make_room(path)?;
@@ -54,6 +59,18 @@ pub(crate) fn run(words: impl Iterator<Item = OsString> + 'static) -> Result<Exi
     chart::write(svg, &cells)?;
     println!("curves: {}", svg.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Judges nanotier's own advice instead.
+fn advise(traces: &[Trace], progress: &Progress) {
+    let mut advice = Vec::new();
+    for trace in traces {
+        let own = what_if::judge(trace, progress);
+        progress.end();
+        println!("{}", what_if::table(&own));
+        advice.extend(own);
+    }
+    print!("{}", what_if::summary(&advice));
 }
 
 /// The folder of a file that is written at the end; better found to be impossible before the work than after it.
