@@ -73,7 +73,7 @@ fn a_scan_leaves_what_is_asked_for_again() {
 #[test]
 fn what_nobody_asks_for_any_more_makes_room() {
     // Small caches go by frequency alone, and take longer to forget.
-    for (capacity, laps) in [(200, 30), (1000, 7), (4000, 7)] {
+    for (capacity, laps) in [(200, 30), (1000, 9), (4000, 9)] {
         let cache = engine(Policy::Adaptive, capacity);
         for phase in 0..4_u64 {
             let base = phase * 1_000_000;

@@ -269,8 +269,9 @@ impl Adaptive {
         if asked > other {
             return true;
         }
+        // Of late counts for more than often, but not for more than twice as often: where nothing changes, often is right.
         // In small caches, what goes back and forth would pass for what comes again.
-        let counts = was_reused && (asked == other || !self.is_small(entries));
+        let counts = was_reused && (asked == other || !self.is_small(entries) && asked * 2 >= other);
         counts && note.age(self.tick) < self.rings.note(incumbent).age(self.tick)
     }
 
