@@ -2,7 +2,7 @@
 
 use crate::table::{nth_of, prefetch};
 
-/// Two tables in one, so that one look finds both parts of what is known of a key: 18 bytes an entry.
+/// Two tables in one, so that one look finds both parts of what is known of a key: 16 bytes an entry.
 ///
 /// How often keys were asked for is estimated by a count-min sketch (Cormode and Muthukrishnan 2005) that is halved again
 /// and again (Einziger, Friedman and Manes 2017). All counts are halved at one moment, so that keys asked for equally
@@ -289,8 +289,8 @@ const COUNTERS_FROM: [u32; 4] = [0, 27, 54, 80];
 const PERIOD: u64 = 20;
 /// A one in each of eight.
 const ONES: u128 = 0x0001_0001_0001_0001_0001_0001_0001_0001;
-/// Sixteen counters for each, as many ghosts on each side as there are entries, and some more places.
-const ENTRIES_PER_PAGE: usize = 7;
+/// Fourteen counters for each, and as many ghosts on each side as there are entries.
+const ENTRIES_PER_PAGE: usize = 8;
 const PAGES_MIN: usize = 8;
 /// In so many ticks as many leave as there are entries.
 const TICKS: usize = 32;
