@@ -48,7 +48,7 @@ impl<K, V> Book<K, V> {
             order: Order::new(policy, expected, rarity),
             weights: Vec::new(),
             weight: 0,
-            quota: 0,
+            quota: budget.draw(0, 0),
             spare: budget.spare(),
             poor: budget.poor(),
             budget,

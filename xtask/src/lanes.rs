@@ -41,7 +41,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "loom",
         proves: "the engine keeps its promises in every order of loads and stores that the memory model allows",
-        minutes: 7,
+        minutes: 8,
         quick: false,
         needs: &[],
         present: |workspace| workspace.has_package(LOOM_PACKAGE),
