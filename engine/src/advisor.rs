@@ -369,7 +369,7 @@ impl Watch {
 
     fn what_if(&self) -> Option<WhatIf> {
         let tally = &self.tally;
-        if tally.asked_counted <= 0.0 || tally.lookups_counted <= 0.0 {
+        if tally.asked_counted <= 0.0 || tally.lookups_counted <= 0.0 || self.capacity == 0 {
             return None;
         }
         let lookups = tally.asked * (tally.lookups_counted / tally.asked_counted);
@@ -469,10 +469,10 @@ where
         }
     }
 
-    /// Has the tables tell of those in the sample. A look-up inside a closure that runs under a lock of this engine cannot:
+    /// Has the tables tell of those in the sample. A look-up inside a closure that runs under a lock of an engine cannot:
     /// then some are told in vain or not at all, until the next time.
     pub(crate) fn follow(&self, Resample(below): Resample) {
-        if self.id().is_held() {
+        if crate::held::is_any() {
             return;
         }
         for shard in &self.shards {

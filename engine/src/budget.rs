@@ -4,7 +4,7 @@
 //! and while the capacity is made smaller, more has been drawn than there is: that is *owed*, nobody draws, and whoever
 //! caused it has shards release what they have until all is paid. [`Engine::validate`](crate::Engine) checks the sum.
 
-use crate::sync::{AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -13,6 +13,8 @@ pub(crate) struct Budget {
     /// Whether there is anything to look for in the account: read without its lock.
     signals: AtomicU8,
     account: Mutex<Account>,
+    /// Which shard pays first.
+    turn: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +35,7 @@ impl Budget {
             shards: shards as u64,
             signals: AtomicU8::new(account.signals()),
             account: Mutex::new(account),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -64,8 +67,13 @@ impl Budget {
 
     /// Whether there is anything to [`draw`](Self::draw), or anything [`wanted`](Self::wanted); perhaps as of a moment ago.
     #[inline]
-    pub(crate) fn has_news(&self) -> bool {
-        self.signals.load(Ordering::Relaxed) != 0
+    pub(crate) fn concerns(&self, drawn: u64, poor: u64) -> bool {
+        let signals = self.signals.load(Ordering::Relaxed);
+        if signals & (FREE | OWED) != 0 {
+            return true;
+        }
+        // What others want concerns who has more than they; who has less says so once.
+        if signals & WANTED != 0 { drawn > self.share() } else { drawn < poor }
     }
 
     /// For a shard that has `drawn` so much: as much as is `missing`, if there is, and some more while there is plenty.
@@ -94,7 +102,8 @@ impl Budget {
         if account.owed > 0 {
             return little.min(drawn);
         }
-        if !account.is_wanted || drawn.saturating_sub(self.share()) <= little {
+        let little = little.min(drawn.saturating_sub(self.share()));
+        if !account.is_wanted || little == 0 {
             return 0;
         }
         account.is_wanted = false;
@@ -118,6 +127,11 @@ impl Budget {
 
     pub(crate) fn owed(&self) -> u128 {
         self.account().owed
+    }
+
+    /// Which shard is to pay first: another each time.
+    pub(crate) fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What a shard that has `drawn` so much should release of what was `owed`: as large a part as of all that is drawn,
@@ -164,7 +178,8 @@ impl Budget {
 
 impl Account {
     fn signals(&self) -> u8 {
-        u8::from(self.free > 0) | u8::from(self.is_wanted) << 1 | u8::from(self.owed > 0) << 2
+        let signal = |is_so, signal| if is_so { signal } else { 0 };
+        signal(self.free > 0, FREE) | signal(self.is_wanted, WANTED) | signal(self.owed > 0, OWED)
     }
 
     fn receive(&mut self, amount: u64) {
@@ -180,6 +195,11 @@ impl Account {
         self.owed += u128::from(amount - paid);
     }
 }
+
+/// What there may be to look for in the account.
+const FREE: u8 = 1;
+const WANTED: u8 = 2;
+const OWED: u8 = 4;
 
 /// A shard keeps up to this part of its share that it does not need.
 const SPARE_SHARE: u64 = 16;

@@ -124,13 +124,6 @@ where
         }
     }
 
-    /// Others leave for what was put: before the call that put it returns.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn settle(&self, hash: u64) {
-        Settlement::of(self, Some(self.shards.nth(hash))).pay();
-    }
-
     /// What happened so far; all zero unless [`Options::stats`] asked for it. Costs a walk over the shards, no
     /// lock.
     #[must_use]

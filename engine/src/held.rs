@@ -44,11 +44,6 @@ impl EngineId {
         Self(std::ptr::from_ref(part).addr())
     }
 
-    #[inline]
-    pub(crate) fn is_held(self) -> bool {
-        HELD.with(|held| held.depth.get() > 0 && held.has(self))
-    }
-
     /// Panics if this thread may not take a lock of this engine.
     #[inline]
     pub(crate) fn assert_not_held(self) {
@@ -58,6 +53,12 @@ impl EngineId {
             }
         });
     }
+}
+
+/// Whether this thread holds a lock of any engine. Who only reads takes none then: two threads that read in each other's
+/// closures would wait for each other.
+pub(crate) fn is_any() -> bool {
+    HELD.with(|held| held.depth.get() > 0)
 }
 
 /// How many locks this thread holds.

@@ -5,6 +5,7 @@ use crate::flight::Flight;
 use crate::leaving::Unwaiting;
 use crate::lifecycle::Lifecycle;
 use crate::owned::OwnedFrom;
+use crate::settle::Owing;
 use crate::sync::Arc;
 use equivalent::Equivalent;
 use std::convert::Infallible;
@@ -174,14 +175,16 @@ where
         // Declared before the lock, to be dropped after it.
         let mut pair = Some((key, value));
         let key = &pair.as_ref().expect("it was put here right above").0;
+        let mut owing = Owing::of(self, hash);
         let mut shard = self.writing(hash);
         if shard.residents().book.flights.land(&own.flight) {
             // Whoever put a value there has voided the flight; but a dead one, which the load follows, may be left.
             let found = if L::EXPIRES { shard.residents().find(hash, key) } else { None };
             let inserted = shard.put(hash, found, &mut pair, weight);
-            let owes = shard.owes();
+            owing.owes = shard.owes();
             drop(shard);
-            self.after_put(hash, weight, inserted, owes);
+            drop(owing);
+            self.put_advised(hash, weight, inserted);
         } else {
             drop(shard);
         }

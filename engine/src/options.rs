@@ -110,8 +110,8 @@ pub enum Policy {
     ///
     /// A hit notes its use by three stores, and not even those if a thread alone uses what it used last. Only one in 64
     /// takes its shard's lock, as does a thread's first in a shard; and each use of a thread that comes ninth or later
-    /// to a shard does. A read from inside a closure that runs under a lock of this engine does not count as a use where
-    /// it would have to take that lock.
+    /// to a shard does. A read from inside a closure that runs under a lock of an engine does not count as a use where it
+    /// would have to take a lock.
     Lru,
 }
 

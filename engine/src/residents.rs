@@ -94,6 +94,7 @@ impl<K, V> Book<K, V> {
         let amount = amount.min(self.slack());
         self.quota -= amount;
         self.budget.give_back(amount);
+        (self.spare, self.poor) = (self.budget.spare(), self.budget.poor());
         amount
     }
 
@@ -186,6 +187,7 @@ impl<'a, K, V> Residents<'a, K, V> {
         debug_assert!(self.slots.len() == 0, "who is here is not forgotten");
         self.book.order.clear();
         self.book.weights = Vec::new();
+        (self.book.spare, self.book.poor) = (self.book.budget.spare(), self.book.budget.poor());
     }
 
     /// Whether an entry of this weight has room now, where `replaced` would leave for it.
@@ -199,7 +201,7 @@ impl<'a, K, V> Residents<'a, K, V> {
     /// Whether there may be more to draw, or others want something, or others should know that this one does.
     #[inline]
     pub(crate) fn has_news(&self) -> bool {
-        self.book.budget.has_news() || self.book.quota < self.book.poor
+        self.book.budget.concerns(self.book.quota, self.book.poor)
     }
 
     /// Draws what is missing for an entry of this weight, as far as there is any.

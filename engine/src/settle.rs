@@ -37,7 +37,7 @@ where
                 self.writing(shard).release(owed, 0, false);
             }
         }
-        if L::EXPIRES && self.still() > 0 {
+        if L::EXPIRES && (self.still() > 0 || self.engine.capacity() == 0) {
             self.engine.shards.iter().for_each(|shard| self.bury(shard));
         }
         self.evict(true);
@@ -70,17 +70,25 @@ where
                 return;
             }
             let kept = spared.map_or(0, |nth| self.writing(self.engine.shards.at(nth)).quota());
-            let mut released = 0;
-            for (nth, shard) in self.engine.shards.iter().enumerate() {
+            let (mut released, mut left) = (0, 0);
+            // Small debts are paid by one shard: not always by the same.
+            let (count, turn) = (self.engine.shards.len(), self.engine.budget.turn());
+            for nth in (0..count).map(|nth| (nth + turn) % count) {
                 if Some(nth) == spared {
                     continue;
                 }
-                let mut shard = self.writing(shard);
+                let mut shard = self.writing(self.engine.shards.at(nth));
                 let due = self.engine.budget.due(owed, shard.quota(), kept);
+                if due == 0 {
+                    continue;
+                }
+                let before = shard.residents().len();
                 released += shard.release(due, LEAVING_AT_ONCE, asks);
+                // Who weighs nothing releases nothing, but is out of the way.
+                left += before - shard.residents().len();
                 shard.hurry();
             }
-            if released == 0 && spared.take().is_none() {
+            if released == 0 && left == 0 && spared.take().is_none() {
                 return;
             }
         }
@@ -106,6 +114,54 @@ where
 {
     fn drop(&mut self) {
         self.evict(false);
+    }
+}
+
+/// The duty of who puts a value: if others must leave for it, they do so when this is dropped, and so also where dropping
+/// what left panics.
+pub(crate) struct Owing<'a, K, V, L, S>
+where
+    K: Hash + Eq,
+    L: Lifecycle<K, V>,
+    S: BuildHasher,
+{
+    engine: &'a Engine<K, V, L, S>,
+    hash: u64,
+    pub(crate) owes: bool,
+}
+
+impl<'a, K, V, L, S> Owing<'a, K, V, L, S>
+where
+    K: Hash + Eq,
+    L: Lifecycle<K, V>,
+    S: BuildHasher,
+{
+    #[inline(always)]
+    pub(crate) fn of(engine: &'a Engine<K, V, L, S>, hash: u64) -> Self {
+        Self { engine, hash, owes: false }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle(&self) {
+        let settlement = Settlement::of(self.engine, Some(self.engine.shards.nth(self.hash)));
+        if !std::thread::panicking() {
+            settlement.pay();
+        }
+    }
+}
+
+impl<K, V, L, S> Drop for Owing<'_, K, V, L, S>
+where
+    K: Hash + Eq,
+    L: Lifecycle<K, V>,
+    S: BuildHasher,
+{
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.owes {
+            self.settle();
+        }
     }
 }
 

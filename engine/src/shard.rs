@@ -4,7 +4,7 @@
 //! what leaves is dropped or announced after the lock is released, also when that code panics.
 
 use crate::budget::Budget;
-use crate::held::{EngineId, Held};
+use crate::held::{self, EngineId, Held};
 use crate::leaving::{Delivered, Leaving, Outbox};
 use crate::lifecycle::{Cause, Lifecycle};
 use crate::options::Policy;
@@ -89,8 +89,8 @@ impl<K, V> Shard<K, V> {
     /// The same under the lock, which makes room in the log.
     #[inline(never)]
     fn used_in_order(&self, engine: EngineId, thread: Option<usize>, id: u32) {
-        // A thread that has the lock already moves nothing.
-        if engine.is_held() {
+        // A thread that has a lock already moves nothing.
+        if held::is_any() {
             return;
         }
         let _held = Held::exclusive(engine);
@@ -339,8 +339,9 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
     /// Removes some of what is there; says whether there is more.
     pub(crate) fn retire_some(&mut self, most: usize) -> bool {
         for _ in 0..most {
-            let Some(id) = self.residents().next_from(0) else { return false };
-            self.retire(id, Cause::Capacity);
+            let Some(victim) = self.residents().victim() else { return false };
+            let cause = self.cause(victim, Cause::Capacity);
+            self.retire(victim, cause);
         }
         true
     }

@@ -3,6 +3,7 @@
 
 use crate::engine::Engine;
 use crate::lifecycle::{Cause, Lifecycle};
+use crate::settle::Owing;
 use crate::shard::Inserted;
 use equivalent::Equivalent;
 use std::hash::{BuildHasher, Hash};
@@ -57,15 +58,18 @@ where
         let mut pair = Some((key, value));
         let key = &pair.as_ref().expect("it was put here right above").0;
         // The lock's block: it is large, and to drop it by name would move it.
-        let (inserted, owes) = {
+        let mut owing = Owing::of(self, hash);
+        let inserted = {
             let mut shard = self.writing(hash);
             shard.residents().prefetch(hash);
             let found = shard.residents().find(hash, key);
             shard.residents().book.flights.void(hash, key);
             let inserted = shard.put(hash, found, &mut pair, weight);
-            (inserted, shard.owes())
+            owing.owes = shard.owes();
+            inserted
         };
-        self.after_put(hash, weight, inserted, owes);
+        drop(owing);
+        self.put_advised(hash, weight, inserted);
         inserted
     }
 
@@ -94,7 +98,8 @@ where
         // Declared before the lock, to be dropped after it.
         let mut pair = Some((key, value));
         let key = &pair.as_ref().expect("it was put here right above").0;
-        let (inserted, owes) = {
+        let mut owing = Owing::of(self, hash);
+        let inserted = {
             let mut shard = self.writing(hash);
             let found = shard.residents().find(hash, key);
             if !admit(found.map(|id| shard.entry(id).1)) {
@@ -102,9 +107,11 @@ where
             }
             shard.residents().book.flights.void(hash, key);
             let inserted = shard.put(hash, found, &mut pair, weight);
-            (inserted, shard.owes())
+            owing.owes = shard.owes();
+            inserted
         };
-        self.after_put(hash, weight, inserted, owes);
+        drop(owing);
+        self.put_advised(hash, weight, inserted);
         Some(inserted)
     }
 
@@ -137,6 +144,7 @@ where
         let mut pair;
         let answer;
         let named = key.as_ref().expect("it was put here right above");
+        let mut owing = Owing::of(self, hash);
         let mut shard = self.writing(hash);
         let found = shard.residents().find(hash, named);
         let live = found.filter(|&id| !shard.is_dead(id));
@@ -156,11 +164,12 @@ where
                 shard.residents().book.flights.void(hash, named);
                 pair = key.take().zip(fresh.take());
                 let inserted = shard.put(hash, found, &mut pair, weight);
-                let owes = shard.owes();
+                owing.owes = shard.owes();
                 drop(shard);
                 // By name: a value on its way out leaks if another's drop panics then.
                 drop(pair);
-                self.after_put(hash, weight, inserted, owes);
+                drop(owing);
+                self.put_advised(hash, weight, inserted);
                 return answer.filter(|_| inserted != Inserted::Rejected);
             }
             Compute::Remove => {
@@ -337,15 +346,6 @@ where
         if let Some(advisor) = &self.advisor {
             advisor.cleared();
         }
-    }
-
-    /// What is to be done about a value that was put, when its shard's lock is released.
-    #[inline(always)]
-    pub(crate) fn after_put(&self, hash: u64, weight: u64, inserted: Inserted, owes: bool) {
-        if owes {
-            self.settle(hash);
-        }
-        self.put_advised(hash, weight, inserted);
     }
 
     #[inline]

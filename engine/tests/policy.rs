@@ -1,7 +1,7 @@
 //! What the policies are good for: hit ratios that follow from the shape of what is asked for.
 
 use ahash::RandomState;
-use nanotier_engine::{Engine, Options, Plain, Policy};
+use nanotier_engine::{Engine, Lifecycle, Options, Plain, Policy};
 
 type Numbers = Engine<u64, u64, Plain, RandomState>;
 
@@ -106,5 +106,42 @@ fn what_is_asked_for_more_often_is_kept() {
         let clock = share_of_hits(&engine(Policy::Clock, capacity), asked());
         let lru = share_of_hits(&engine(Policy::Lru, capacity), asked());
         assert!(adaptive > clock + 0.01 && clock > lru, "{adaptive:.3} {clock:.3} {lru:.3} by {capacity}");
+    }
+}
+
+/// A value weighs itself.
+struct ByValue;
+
+impl Lifecycle<u64, u64> for ByValue {
+    const LISTENS: bool = false;
+    const EXPIRES: bool = false;
+
+    fn weight(&self, _: &u64, value: &u64) -> u64 {
+        *value
+    }
+}
+
+#[test]
+fn a_loop_of_unequal_weights_is_kept_in_part() {
+    for (name, weight) in [("nearly equal", (99, 101)), ("half as much again", (50, 150)), ("any", (1, 199))]
+    {
+        for entries in [1000, 10_000_u64] {
+            let options = Options::new(100 * entries).shards(1);
+            let cache = Engine::with_hasher(options, ByValue, RandomState::with_seeds(1, 2, 3, 4)).unwrap();
+            let (mut asked, mut hits) = (0, 0);
+            for key in (0..30).flat_map(|_| 0..2 * entries) {
+                asked += 1;
+                match cache.get(&key) {
+                    Some(_) => hits += 1,
+                    None => {
+                        let spread = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+                        cache.insert(key, weight.0 + spread % (weight.1 - weight.0 + 1));
+                    }
+                }
+            }
+            let share = f64::from(hits) / f64::from(asked);
+            println!("{name}, {entries}: {share:.3}");
+            assert!(share > 0.3, "{name}: {share:.3} of at most 0.5 where {entries} fit");
+        }
     }
 }

@@ -141,10 +141,12 @@ impl Adaptive {
     ) -> Option<u32> {
         let entries = slots.len();
         let target = self.target(capacity);
+        let leeway = self.leeway(target, entries);
         let mut steps = STEPS_MAX;
         loop {
             let candidate = self.rings.hand(WINDOW);
-            let is_small = self.rings.weight(WINDOW) < target && self.rings.len(MAIN) > 0;
+            let is_small =
+                self.rings.weight(WINDOW).saturating_add(leeway) < target && self.rings.len(MAIN) > 0;
             let Some(candidate) = candidate.filter(|_| !is_small) else {
                 let incumbent = self.incumbent(slots, &mut steps)?;
                 return Some(self.leaves(incumbent, MAIN, slots));
@@ -158,7 +160,8 @@ impl Adaptive {
             self.window_hits = self.window_hits.saturating_add(uses.into());
             let note = self.rings.note(candidate);
             let weight = weight_of(candidate);
-            let has_room = self.rings.weight(MAIN).saturating_add(weight) <= capacity.saturating_sub(target);
+            let wanted = self.rings.weight(MAIN).saturating_add(weight).saturating_add(leeway);
+            let has_room = wanted <= capacity.saturating_sub(target);
             if has_room && steps > 0 {
                 steps -= 1;
                 self.promote(candidate, weight);
@@ -181,6 +184,15 @@ impl Adaptive {
             self.rings.set_note(candidate, Note::new(self.tick, true));
             self.rings.advance(WINDOW);
         }
+    }
+
+    /// How far the shares may be off before entries change sides without having to contend: nothing while all weigh 1.
+    /// Else, as an entry seldom has the weight of the one whose place it takes, they always are a little.
+    #[inline]
+    fn leeway(&self, target: u64, entries: usize) -> u64 {
+        let weight = self.rings.weight(WINDOW).saturating_add(self.rings.weight(MAIN));
+        let entries = entries.max(1) as u64;
+        if weight == entries { 0 } else { (weight / entries).saturating_mul(LEEWAY).min(target / 2) }
     }
 
     /// How much the window should have.
@@ -307,5 +319,7 @@ const TRUST: f32 = 16.0;
 /// In so many ticks as many are missed as there are entries.
 const TICKS: usize = 64;
 const STEPS_MAX: u32 = 128;
+/// In entries of the mean weight.
+const LEEWAY: u64 = 8;
 /// No entry: numbers are smaller.
 const NOBODY: u32 = u32::MAX;

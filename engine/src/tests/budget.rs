@@ -10,6 +10,7 @@ use std::thread;
 #[derive(Debug, Default)]
 struct ByValue {
     panics: AtomicBool,
+    is_deaf: AtomicBool,
     evicted: AtomicU64,
 }
 
@@ -24,6 +25,7 @@ impl Lifecycle<u64, u64> for ByValue {
     }
 
     fn on_leave(&self, _: &u64, value: &u64, cause: Cause) {
+        assert!(!self.is_deaf.load(Ordering::Relaxed), "as planned");
         if cause == Cause::Capacity {
             self.evicted.fetch_add(*value, Ordering::Relaxed);
         }
@@ -204,6 +206,58 @@ fn heavy_values_from_many_threads_and_a_moving_capacity_leave_the_sum_right() {
         assert!(engine.weight() <= engine.capacity());
         engine.set_capacity(0);
         assert_eq!((engine.len(), engine.weight()), (0, 0));
+        engine.validate();
+    }
+}
+
+#[test]
+fn what_weighs_nothing_stands_in_nobodys_way() {
+    for policy in POLICIES {
+        let engine = engine(policy);
+        for key in 0..20_000 {
+            engine.insert(key, 0);
+        }
+        for key in 0..CAPACITY - 100 {
+            engine.insert(100_000 + key, 1);
+        }
+        assert_eq!(engine.insert(1 << 40, CAPACITY * 3 / 4), Inserted::Done);
+        assert!(engine.contains(&(1 << 40)) && engine.weight() <= CAPACITY, "{policy:?}");
+        engine.validate();
+        engine.set_capacity(100);
+        assert!(engine.weight() <= 100, "{policy:?}: {}", engine.weight());
+        engine.validate();
+    }
+}
+
+#[test]
+fn a_listener_that_panics_leaves_nothing_owed_for_a_heavy_value() {
+    for policy in POLICIES {
+        let engine = engine(policy);
+        for key in 0..2 * CAPACITY {
+            engine.insert(key, 1);
+        }
+        engine.lifecycle().is_deaf.store(true, Ordering::Relaxed);
+        let panicked = catch_unwind(AssertUnwindSafe(|| engine.insert(1 << 40, CAPACITY / 2)));
+        engine.lifecycle().is_deaf.store(false, Ordering::Relaxed);
+        assert!(panicked.is_err() && engine.contains(&(1 << 40)), "{policy:?}");
+        assert!(engine.weight() <= CAPACITY, "{policy:?}: {}", engine.weight());
+        engine.validate();
+    }
+}
+
+#[test]
+fn a_capacity_that_shrinks_in_small_steps_is_taken_from_all_shards() {
+    for policy in POLICIES {
+        let engine = engine(policy);
+        for key in 0..2 * CAPACITY {
+            engine.insert(key, 1);
+        }
+        for capacity in (CAPACITY * 3 / 4..CAPACITY).rev() {
+            engine.set_capacity(capacity);
+        }
+        let share = CAPACITY * 3 / 4 / SHARDS as u64;
+        let weights = weights(&engine);
+        assert!(weights.iter().all(|weight| *weight > share * 8 / 10), "{policy:?}: {weights:?}");
         engine.validate();
     }
 }

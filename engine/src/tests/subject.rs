@@ -65,7 +65,7 @@ pub(super) enum Op {
 pub(super) fn op(weight_max: u64, capacity_max: u64, mortal: bool) -> impl Strategy<Value = Op> {
     let key = || 0..16_u8;
     let life = if mortal { (1..30_u64).boxed() } else { Just(u64::MAX).boxed() };
-    let value = (1..=weight_max, life).prop_map(|(weight, dies_at)| Value { id: 0, weight, dies_at });
+    let value = (0..=weight_max, life).prop_map(|(weight, dies_at)| Value { id: 0, weight, dies_at });
     let value = move || value.clone();
     prop_oneof![
         6 => key().prop_map(Op::Get),
@@ -253,7 +253,7 @@ impl Naive {
             }
             Op::SetCapacity(capacity) => {
                 self.capacity = capacity;
-                if self.weight() > capacity {
+                if self.weight() > capacity || capacity == 0 {
                     self.leave_where(Cause::Expired, |now, _, value| value.dies_at <= now);
                 }
                 self.evict(0);
@@ -284,7 +284,7 @@ impl Naive {
     }
 
     fn put(&mut self, key: Key, value: Value) -> Inserted {
-        let fits = value.weight <= self.capacity;
+        let fits = value.weight <= self.capacity && self.capacity > 0;
         if fits {
             self.leave_where(Cause::Expired, |now, other, value| other != key && value.dies_at <= now);
         }
@@ -331,7 +331,7 @@ impl Naive {
     }
 
     fn evict(&mut self, arriving: u64) {
-        while self.weight() + arriving > self.capacity {
+        while self.weight() + arriving > self.capacity || (self.capacity == 0 && !self.entries.is_empty()) {
             let (key, value) = self.entries.remove(0);
             self.left.push((key, value.id, Cause::Capacity));
         }
