@@ -65,13 +65,14 @@ impl<K, V> Builder<K, V> {
     /// How many entries memory holds at most. With 0 it keeps none. Default
     /// [`CAPACITY_DEFAULT`](Self::CAPACITY_DEFAULT).
     ///
-    /// From 2,000 on they are shared out among shards, each of which evicts for itself: a few percent before the whole is
-    /// full, the fullest shard begins to.
+    /// From 2,000 on they are shared out among shards, each of which decides for itself who leaves, once there is no
+    /// capacity left that it could draw.
     pub fn capacity(self, entries: u64) -> Self {
         Self { capacity: entries, ..self }
     }
 
-    /// Who leaves memory when it is full. Under [`Policy::Lru`] each hit takes the lock of a shard.
+    /// Who leaves memory when it is full. Under [`Policy::Lru`] a hit notes its use, and about
+    /// one in 64 takes the lock of a shard.
     pub fn policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
     }

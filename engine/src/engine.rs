@@ -148,10 +148,7 @@ where
         let advisor = self.advisor.as_ref().map_or(0, |advisor| advisor.bytes());
         let own = size_of::<Self>() + size_of_val(&*self.logs);
         let fixed = own + self.shards.bytes() + self.stats.bytes() + advisor;
-        self.shards.iter().fold(fixed, |sum, shard| {
-            let locked = shard.table.lock();
-            sum.saturating_add(locked.bytes()).saturating_add(locked.extra().bytes())
-        })
+        self.shards.iter().fold(fixed, |sum, shard| sum.saturating_add(shard.bytes()))
     }
 
     /// Drops what has left and is not being read.

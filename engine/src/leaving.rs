@@ -119,6 +119,10 @@ impl<K, V> Outbox<K, V> {
         self.shorter.notify_all();
         Some(delivered)
     }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().left.capacity().saturating_mul(size_of::<Left<K, V>>())
+    }
 }
 
 fn announce<K, V, X, L: Lifecycle<K, V>>(

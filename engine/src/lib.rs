@@ -17,10 +17,13 @@
 //!
 //! Reads (`get`, `read`, `peek`, `contains`, `keys`, `for_each`) take no lock and write nothing that other threads
 //! read, but for the mark of a use, and that only where it is not yet set. Their closures may take their time and use
-//! the engine as they like; what they look at lives until they are done, whatever becomes of the entry. (Under
-//! [`Policy::Lru`] a hit moves the entry, under the lock of one shard; the closure runs after it.)
+//! the engine as they like; what they look at lives until they are done, whatever becomes of the entry. (Two
+//! exceptions: under [`Policy::Lru`] about one hit in 64 takes the lock of its shard for a moment, after the closure; and
+//! with [`Options::what_if`], a look-up that ends a phase of the sampling takes each shard's in turn. Inside a closure that
+//! runs under a lock of any engine neither happens.)
 //!
-//! Writes hold the lock of one shard. Some user code runs under it: the closures of `insert_if`, `compute`, `retain`,
+//! Writes hold the lock of one shard; a value too heavy for its own has some leave from the others, one lock after the
+//! other. Some user code runs under it: the closures of `insert_if`, `compute`, `retain`,
 //! `remove_if` and `take_if`, and `Eq` of keys, [`Lifecycle::is_dead`] and `Clone` within writes. Keep it short. From
 //! there, reads are answered; a write to the same engine would wait for itself, so it panics with a sentence that says
 //! so, every time and not only when the shards happen to coincide. Loaders and listeners, and drops of keys and values,
@@ -58,6 +61,10 @@
 
 // The oracle needs less than what it stands for.
 #![cfg_attr(nanotier_epoch, allow(dead_code, unused_imports, unused_macros))]
+
+// What tests share names the crate as those outside must.
+#[cfg(test)]
+extern crate self as nanotier_engine;
 
 mod advisor;
 mod budget;

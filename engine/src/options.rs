@@ -32,7 +32,11 @@ impl Options {
 
     /// How many shards, a power of two. By default: four for each processor, but at least about a thousand of
     /// capacity for each, so that a small cache has one. All draw on the one capacity, so what fits does not depend on
-    /// their number; but each decides by itself who leaves it.
+    /// their number; but each decides by itself who leaves it. A value heavier than an equal share may leave sooner than
+    /// the policy would have it, since the other shards want theirs back.
+    ///
+    /// The capacity is in the weigher's unit, and so is that thousand: where what fits is some hundreds of entries of many
+    /// bytes each, say 1 here.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
@@ -93,9 +97,10 @@ impl Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Policy {
-    /// The best hit ratio, paid for on misses: a window for what is new, a main part for what was asked for before, an
-    /// estimate of how often keys were asked for of late, also of those that are not there, and shares that follow what
-    /// would have been hit. It holds against scans and loops, which make the other two useless.
+    /// The best hit ratio on average, paid for on misses: a window for what is new, a main part for what was asked for
+    /// before, an estimate of how often keys were asked for of late, also of those that are not there, and shares that
+    /// follow what would have been hit. It holds against loops, which leave the other two nothing, and scans, which cost them
+    /// half. Where what is asked for drifts steadily, `Lru` has up to two points more.
     ///
     /// A hit costs what it does under `Clock`. What is new is always let in; whether it stays is decided when it reaches
     /// the end of the window. Where fewer than 1000 entries fit, it is slower to forget what nobody asks for any more.
@@ -129,7 +134,7 @@ pub enum ConfigError {
         /// What was asked for.
         shards: usize,
     },
-    /// Some shards would have no capacity, and keys that fall into those could never be kept.
+    /// Some shards would have no capacity of their own, and each insertion would take another's.
     MoreShardsThanCapacity {
         /// What was asked for.
         shards: usize,

@@ -74,6 +74,12 @@ impl<K, V> Shard<K, V> {
         self.weight.load(Ordering::Relaxed)
     }
 
+    /// Those that are not in the shard itself.
+    pub(crate) fn bytes(&self) -> usize {
+        let locked = self.table.lock();
+        locked.bytes().saturating_add(locked.extra().bytes()).saturating_add(self.outbox.bytes())
+    }
+
     pub(crate) fn log(&self) -> Option<&Arc<Log>> {
         self.log.as_ref()
     }

@@ -101,8 +101,8 @@ where
     S: BuildHasher,
 {
     /// The hit ratio that this engine would have had at 0.25 to 8 times its capacity, measured while it works; that at 1 is
-    /// its own. `None` unless [`Options::what_if`](crate::Options::what_if) asked for it, and before the first look-up of a
-    /// key of the sample.
+    /// its own. `None` unless [`Options::what_if`](crate::Options::what_if) asked for it, where the capacity is zero, and
+    /// before the first look-up of a key of the sample: with few keys in a very large cache that may be never.
     ///
     /// What it says is measured on a sample of some hundreds of resident keys, by copies of this engine's policy ("miniature
     /// simulation", Waldspurger et al. 2017, over the sampling of SHARDS, 2015), and scaled by what the engine itself

@@ -32,7 +32,7 @@ where
     ///
     /// There is one capacity for all shards. Only for a value that weighs more than its shard can make room for by itself,
     /// some leave from the others right after it came, and before this returns: for as long the capacity is exceeded, by
-    /// no more than that value.
+    /// no more than such values that are on their way in. Two at once may make each other leave.
     ///
     /// Cost: one hash, one lock of one shard, amortised constant work; for such a heavy value, the locks of all shards one
     /// after the other.

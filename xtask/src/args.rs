@@ -16,7 +16,7 @@ cargo xtask test [--quick] [--install] [--lane NAME ..] [--list]
     --install    installs missing tools; without it only root with CI=1 does so
 
 cargo xtask soak [--minutes N]
-    Schedules, races at full speed, fuzzing and crashes in turn for N minutes (60), then the same table.
+    Schedules, races at full speed, churn, fuzzing and crashes in turn for N minutes (60), then the same table.
 
 cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     nanotier against other caches, in one program: a table of ratios, and of the goals they are held against.
@@ -24,10 +24,16 @@ cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     --json FILE  writes the rows there too
     --quick      fewer rounds and fewer rivals: under a minute once built, and less sure of itself
 
+cargo xtask bench churn [--seconds N] [--factor F]
+    How long single operations take while keys, weights and the capacity change, next to quick_cache's.
+    --seconds N  for so long (60)
+    --factor F   how many times quick_cache's p99.99 ours may be (1.2): else the exit status is 1
+
 cargo xtask hit-ratio [--traces DIR] [--filter TEXT[,TEXT ..]] [--policy NAME[,NAME ..]]
                       [--threads N[,N ..]] [--json FILE] [--svg FILE] [--quick] [--what-if]
     How often nanotier, other caches and the best possible one have what they are asked for: tables and curves.
-    --traces DIR   replays the files there (.u64, .txt, .trace, each also as .zst); without it, generated traces
+    --traces DIR   replays the files there, not those of folders in it: .u64 (little-endian, 8 bytes a key), .txt and
+                   .trace (a key a line), each also as .zst; without it, generated traces
     --filter TEXT  only traces whose name has this in it; several by commas, and it may be repeated
     --policy NAME  only these, as --filter
     --threads N    how many threads replay a trace together; several by commas (1,2,8)
@@ -54,6 +60,7 @@ pub(crate) enum Command {
     Test(Test),
     Soak { minutes: u32 },
     Compare(Compare),
+    Churn(Churn),
     HitRatio(HitRatio),
 }
 
@@ -73,6 +80,13 @@ pub(crate) struct Compare {
     pub(crate) json: Option<PathBuf>,
     /// Empty: all rows.
     pub(crate) filters: Vec<String>,
+}
+
+/// What `bench churn` is told, to be handed on likewise, words and all.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Churn {
+    pub(crate) seconds: Option<String>,
+    pub(crate) factor: Option<String>,
 }
 
 /// What `hit-ratio` is told, to be handed on likewise.
@@ -165,12 +179,13 @@ fn soak(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
 fn bench(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     match parser.next()? {
         Some(Value(word)) if word == "compare" => compare(parser),
+        Some(Value(word)) if word == "churn" => churn(parser),
         Some(Short('h') | Long("help")) => Ok(Command::Help),
         Some(Value(word)) => {
-            Err(format!("unknown benchmark `{}`: there is compare", word.to_string_lossy()).into())
+            Err(format!("unknown benchmark `{}`: compare or churn", word.to_string_lossy()).into())
         }
         Some(option) => Err(option.unexpected()),
-        None => Err("which benchmark? There is compare".into()),
+        None => Err("which benchmark? compare or churn".into()),
     }
 }
 
@@ -186,6 +201,19 @@ fn compare(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
         }
     }
     Ok(Command::Compare(compare))
+}
+
+fn churn(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut churn = Churn::default();
+    while let Some(word) = parser.next()? {
+        match word {
+            Long("seconds") => churn.seconds = Some(parser.value()?.to_string_lossy().into_owned()),
+            Long("factor") => churn.factor = Some(parser.value()?.to_string_lossy().into_owned()),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Churn(churn))
 }
 
 fn hit_ratio(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
@@ -254,6 +282,15 @@ mod tests {
     }
 
     #[test]
+    fn what_churn_is_told_is_handed_on() {
+        assert_eq!(parsed("bench churn"), Ok(Command::Churn(Churn::default())));
+        assert_eq!(
+            parsed("bench churn --seconds 10 --factor=2"),
+            Ok(Command::Churn(Churn { seconds: Some("10".to_owned()), factor: Some("2".to_owned()) }))
+        );
+    }
+
+    #[test]
     fn what_hit_ratios_are_wanted_is_handed_on() {
         assert_eq!(parsed("hit-ratio"), Ok(Command::HitRatio(HitRatio::default())));
         assert_eq!(
@@ -284,6 +321,7 @@ mod tests {
             "soak -h",
             "bench --help",
             "bench compare -h",
+            "bench churn -h",
             "hit-ratio --help",
         ] {
             assert_eq!(parsed(line), Ok(Command::Help), "{line}");
@@ -311,6 +349,7 @@ mod tests {
             ("bench --quick", "--quick"),
             ("bench compare hot-hit-1t", "hot-hit-1t"),
             ("bench compare --json", "--json"),
+            ("bench churn --quick", "--quick"),
             ("hit-ratio zipf", "zipf"),
             ("hit-ratio --traces", "--traces"),
             ("hit-ratio --install", "--install"),

@@ -1,4 +1,4 @@
-//! `bench compare` and `hit-ratio`: build the comparison with other caches, which is a workspace of its own, and run
+//! `bench compare`, `bench churn` and `hit-ratio`: build the comparison with other caches, which is a workspace of its own, and run
 //! it.
 //!
 //! Unlike a lane it is not timed, logged or counted here: it draws on the terminal itself, and its answer is
@@ -7,12 +7,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::args::{Compare, HitRatio};
+use crate::args::{Churn, Compare, HitRatio};
 use crate::report;
 use crate::workspace::Workspace;
 
 pub(crate) fn compare(workspace: &Workspace, wanted: &Compare) -> Result<ExitCode, String> {
     run(workspace, compare_command(workspace, wanted)?)
+}
+
+pub(crate) fn churn(workspace: &Workspace, wanted: &Churn) -> Result<ExitCode, String> {
+    run(workspace, churn_command(workspace, wanted))
 }
 
 pub(crate) fn hit_ratio(workspace: &Workspace, wanted: &HitRatio) -> Result<ExitCode, String> {
@@ -40,6 +44,17 @@ fn compare_command(workspace: &Workspace, wanted: &Compare) -> Result<Command, S
         command.arg("--quick");
     }
     Ok(command)
+}
+
+fn churn_command(workspace: &Workspace, wanted: &Churn) -> Command {
+    let mut command = program(workspace);
+    command.arg("churn");
+    for (option, value) in [("--seconds", &wanted.seconds), ("--factor", &wanted.factor)] {
+        if let Some(value) = value {
+            command.args([option, value]);
+        }
+    }
+    command
 }
 
 fn hit_ratio_command(workspace: &Workspace, wanted: &HitRatio) -> Result<Command, String> {
@@ -149,6 +164,14 @@ mod tests {
         let own = own(hit_ratio_command(&pretend(), &wanted)).join(" ");
         let lists = "hit-ratio --filter zipf --filter arc --policy opt,lru --threads 1,8";
         assert_eq!(own, format!("{lists} --traces /in --json /out.json --svg /out.svg --quick --what-if"));
+    }
+
+    #[test]
+    fn what_churn_is_told_is_handed_on() {
+        assert_eq!(own(Ok(churn_command(&pretend(), &Churn::default()))), ["churn"]);
+        let wanted = Churn { seconds: Some("10".to_owned()), factor: Some("2".to_owned()) };
+        let own = own(Ok(churn_command(&pretend(), &wanted))).join(" ");
+        assert_eq!(own, "churn --seconds 10 --factor 2");
     }
 
     #[test]

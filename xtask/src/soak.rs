@@ -1,5 +1,5 @@
-//! The same kinds of work as in the lanes, for as long as one likes: schedules, races at full speed, fuzzing and crashes
-//! take turns.
+//! The same kinds of work as in the lanes, for as long as one likes: schedules, races at full speed, churn, fuzzing and
+//! crashes take turns.
 //!
 //! A turn is sized by how long the last one of its kind took, so that turns come out about equally long and the
 //! last one ends before the time does. A kind of work that failed gets no further turn: the failure is found, and
@@ -47,6 +47,9 @@ struct Part {
 enum Work {
     Schedules,
     FullSpeed,
+    Churn,
+    /// Of operations, next to a rival's.
+    Latency,
     /// The targets, and whose turn it is.
     Fuzz {
         targets: Vec<String>,
@@ -71,6 +74,9 @@ impl Soak<'_> {
             let work = match lane.name {
                 "schedules" => Work::Schedules,
                 "reclaim" => Work::FullSpeed,
+                "churn" => Work::Churn,
+                // To build the rivals takes minutes.
+                "counts" if self.time >= LATENCY_FROM => Work::Latency,
                 "crash" => Work::Crash,
                 "fuzz" => Work::Fuzz { targets: self.fuzz_targets(&mut report, toolbox), turn: 0 },
                 _ => continue,
@@ -101,6 +107,8 @@ impl Soak<'_> {
         let step = match &part.work {
             Work::Schedules => lanes::schedules_build_step(self.workspace),
             Work::FullSpeed => lanes::full_speed_build_step(),
+            Work::Churn => lanes::churn_build_step(),
+            Work::Latency => lanes::latency_build_step(self.workspace),
             Work::Fuzz { .. } => lanes::fuzz_build_step(self.workspace),
             Work::Crash => lanes::crash_build_step(),
         };
@@ -152,6 +160,15 @@ impl Part {
                 let size = next_size(self.last, SECONDS_FIRST, length);
                 (lanes::full_speed_step(size), size)
             }
+            Work::Churn => {
+                let size = next_size(self.last, SECONDS_FIRST, length);
+                (lanes::churn_step(size), size)
+            }
+            Work::Latency => {
+                // Shorter ones say little about one operation in ten thousand.
+                let size = length.as_secs().clamp(1, LATENCY_SECS_MAX);
+                (lanes::latency_step(workspace, size), size)
+            }
             Work::Fuzz { targets, turn } => {
                 let target = &targets[*turn % targets.len()];
                 *turn += 1;
@@ -191,6 +208,8 @@ const GROWTH_MAX: u64 = 8;
 const ITERATIONS_FIRST: u64 = 10_000;
 const CYCLES_FIRST: u64 = 30;
 const SECONDS_FIRST: u64 = 1;
+const LATENCY_FROM: Duration = Duration::from_secs(30 * 60);
+const LATENCY_SECS_MAX: u64 = 120;
 
 #[cfg(test)]
 mod tests {

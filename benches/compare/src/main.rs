@@ -1,5 +1,6 @@
 //! nanotier against other caches, in one program: what it costs, `cargo xtask bench compare`, and how often it
-//! has what it is asked for, `cargo xtask hit-ratio` ([`hit_ratio`]).
+//! has what it is asked for, `cargo xtask hit-ratio` ([`hit_ratio`]); and how long the slowest of its operations take,
+//! `cargo xtask bench churn` ([`mod@churn`]).
 //!
 //! A row ([`rows`]) makes the same loop for each contender ([`contender`]), compiled for it, and lets them
 //! run in turn, round after round ([`race`]). Each round gives a ratio; their median is held against the goal
@@ -7,6 +8,7 @@
 
 mod args;
 mod bench;
+mod churn;
 mod contender;
 mod crew;
 mod goals;
@@ -41,6 +43,9 @@ fn run() -> Result<ExitCode, String> {
     let words: Vec<OsString> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == hit_ratio::COMMAND) {
         return hit_ratio::run(words.into_iter().skip(1));
+    }
+    if words.get(1).is_some_and(|word| word == churn::COMMAND) {
+        return churn::run(words.into_iter().skip(1));
     }
     if let [_, word, name] = &words[..]
         && word == rows::memory::COMMAND

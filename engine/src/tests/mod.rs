@@ -2,6 +2,7 @@
 
 mod bounds;
 mod budget;
+mod churn;
 mod model;
 mod panics;
 mod subject;

@@ -78,6 +78,9 @@ impl Args {
                 other => return Err(other.unexpected()),
             }
         }
+        if self.what_if && (self.json.is_some() || self.svg.is_some()) {
+            return Err("--what-if writes no file: leave --json and --svg out".into());
+        }
         Ok(())
     }
 

@@ -55,6 +55,7 @@ pub(crate) fn run(words: impl Iterator<Item = OsString> + 'static) -> Result<Exi
     print!("{}", report::summary(&cells));
     if let Some(path) = &args.json {
         report::write_json(path, &cells)?;
+        println!("hits: {}", path.display());
     }
     chart::write(svg, &cells)?;
     println!("curves: {}", svg.display());
