@@ -172,6 +172,9 @@ impl<'a, K, V> Residents<'a, K, V> {
 
     /// Whether an entry of this weight could be kept at all. Nothing can, where the capacity is zero.
     pub(crate) fn admits(&self, weight: u64) -> bool {
+        if weight <= self.book.quota && self.book.quota > 0 {
+            return true;
+        }
         let capacity = self.book.budget.capacity();
         weight <= capacity && capacity > 0
     }

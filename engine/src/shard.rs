@@ -390,6 +390,9 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
     /// Room for what is heavy for this shard: as large a part of what is here leaves for it as of what is in the others,
     /// which follow when the lock is released.
     fn make_room_for_much(&mut self, weight: u64) {
+        if self.residents().has_room(weight, None) {
+            return;
+        }
         let kept = self.residents().kept_beside(weight);
         while self.locked.extra().weight() > kept && !self.residents().has_room(weight, None) {
             let Some(victim) = self.residents().victim() else { break };

@@ -266,10 +266,11 @@ fn threads_share_it() {
     for policy in POLICIES {
         let engine: Engine<u64, u64> =
             Engine::with(Options::new(3000).policy(policy).what_if(true), Plain).unwrap();
-        std::thread::scope(|scope| {
+        // The sanitizer does not see how the standard library's scopes end.
+        crossbeam_utils::thread::scope(|scope| {
             for thread in 0..4 {
                 let engine = &engine;
-                scope.spawn(move || {
+                scope.spawn(move |_| {
                     let mut random = Random(thread + 1);
                     for round in 0..40_000_u64 {
                         let key = random.uneven(20_000);
@@ -284,7 +285,8 @@ fn threads_share_it() {
                     }
                 });
             }
-        });
+        })
+        .expect("every thread joined");
         let what_if = engine.what_if().unwrap();
         assert!(what_if.hit_ratio_at(engine.capacity()).unwrap() > 0.3, "{what_if}");
     }

@@ -41,7 +41,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "loom",
         proves: "the engine keeps its promises in every order of loads and stores that the memory model allows",
-        minutes: 8,
+        minutes: 10,
         quick: false,
         needs: &[],
         present: |workspace| workspace.has_package(LOOM_PACKAGE),
@@ -50,7 +50,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "reclaim",
         proves: "the engine keeps its promises however it reclaims: by readers' fences, by crossbeam-epoch, its oracle, and at full speed",
-        minutes: 5,
+        minutes: 6,
         quick: false,
         needs: &[],
         present: |workspace| workspace.has_package("nanotier-engine"),

@@ -133,10 +133,10 @@ fn lru_keeps_every_entry_in_order_once_whoever_uses_removes_and_evicts_at_once()
     let engine: Engine<u64, u64> =
         Engine::with(Options::new(60).shards(1).policy(Policy::Lru), Plain).unwrap();
     for _ in 0..3 {
-        std::thread::scope(|scope| {
+        crossbeam_utils::thread::scope(|scope| {
             for thread in 1..=12_u64 {
                 let engine = &engine;
-                scope.spawn(move || {
+                scope.spawn(move |_| {
                     let mut random = thread;
                     for _ in 0..8000 {
                         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
@@ -150,7 +150,8 @@ fn lru_keeps_every_entry_in_order_once_whoever_uses_removes_and_evicts_at_once()
                     }
                 });
             }
-        });
+        })
+        .expect("every thread joined");
         engine.validate();
         let order = &engine.in_order()[0];
         assert_eq!(order.len(), engine.len());

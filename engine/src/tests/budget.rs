@@ -4,7 +4,6 @@ use crate::{Cause, Engine, Inserted, Lifecycle, Options, Policy};
 use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 
 /// A value is its weight. The hook about death counts, and may panic.
 #[derive(Debug, Default)]
@@ -176,10 +175,11 @@ fn a_hook_that_panics_while_others_make_room_leaves_nothing_owed() {
 fn heavy_values_from_many_threads_and_a_moving_capacity_leave_the_sum_right() {
     for policy in POLICIES {
         let engine = engine(policy);
-        thread::scope(|scope| {
+        // The sanitizer does not see how the standard library's scopes end.
+        crossbeam_utils::thread::scope(|scope| {
             for seed in 0..4_u64 {
                 let engine = &engine;
-                scope.spawn(move || {
+                scope.spawn(move |_| {
                     let mut random = seed + 1;
                     for _ in 0..if cfg!(miri) { 50 } else { 3000 } {
                         random ^= random << 13;
@@ -201,7 +201,8 @@ fn heavy_values_from_many_threads_and_a_moving_capacity_leave_the_sum_right() {
                     }
                 });
             }
-        });
+        })
+        .expect("every thread joined");
         engine.validate();
         assert!(engine.weight() <= engine.capacity());
         engine.set_capacity(0);

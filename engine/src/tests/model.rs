@@ -100,12 +100,12 @@ proptest! {
                 naive.remove(0);
             }
         };
-        std::thread::scope(|scope| {
+        crossbeam_utils::thread::scope(|scope| {
             let workers: Vec<_> = (0..10)
                 .map(|_| {
                     let (send, receive) = mpsc::channel::<(u8, u8)>();
                     let (done, wait) = mpsc::channel();
-                    scope.spawn(move || receive.iter().for_each(|(key, what)| {
+                    scope.spawn(move |_| receive.iter().for_each(|(key, what)| {
                         turn(key, what);
                         done.send(()).unwrap();
                     }));
@@ -119,7 +119,8 @@ proptest! {
                 prop_assert_eq!(&engine.in_order()[0], &naive);
             }
             Ok(())
-        })?;
+        })
+        .expect("every thread joined")?;
     }
 
     #[test]
