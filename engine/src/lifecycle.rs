@@ -24,9 +24,9 @@ pub trait Lifecycle<K, V>: Send + Sync + 'static {
     /// engine makes its tables as large as the capacity at once, up to some 30 thousand entries a shard.
     const WEIGHS: bool = true;
 
-    /// What this entry takes of the capacity. What weighs more than the capacity is rejected. Asked once, remembered with the entry; a later different answer
-    /// changes nothing. Zero is allowed: such an entry takes nothing of the capacity, so nothing bounds how many
-    /// of them there are.
+    /// What this entry takes of the capacity. What weighs more than the capacity is rejected. Asked once, remembered
+    /// with the entry; a later different answer changes nothing. Zero is allowed: such an entry takes nothing of the
+    /// capacity, so nothing bounds how many of them there are.
     #[inline]
     fn weight(&self, _key: &K, _value: &V) -> u64 {
         1

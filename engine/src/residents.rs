@@ -89,12 +89,17 @@ impl<K, V> Book<K, V> {
         self.give_back(self.slack() - self.spare / 2);
     }
 
+    /// The capacity may have changed, and with it what is plenty and what is little.
+    fn heed_capacity(&mut self) {
+        (self.spare, self.poor) = (self.budget.spare(), self.budget.poor());
+    }
+
     /// Gives so much back, or all the slack if that is less; says how much.
     pub(crate) fn give_back(&mut self, amount: u64) -> u64 {
         let amount = amount.min(self.slack());
         self.quota -= amount;
         self.budget.give_back(amount);
-        (self.spare, self.poor) = (self.budget.spare(), self.budget.poor());
+        self.heed_capacity();
         amount
     }
 
@@ -190,7 +195,7 @@ impl<'a, K, V> Residents<'a, K, V> {
         debug_assert!(self.slots.len() == 0, "who is here is not forgotten");
         self.book.order.clear();
         self.book.weights = Vec::new();
-        (self.book.spare, self.book.poor) = (self.book.budget.spare(), self.book.budget.poor());
+        self.book.heed_capacity();
     }
 
     /// Whether an entry of this weight has room now, where `replaced` would leave for it.
@@ -213,7 +218,7 @@ impl<'a, K, V> Residents<'a, K, V> {
         let freed = replaced.map_or(0, |id| book.weight_of(id));
         let missing = weight.saturating_sub(book.slack() + freed);
         book.quota += book.budget.draw(book.quota, missing);
-        (book.spare, book.poor) = (book.budget.spare(), book.budget.poor());
+        book.heed_capacity();
     }
 
     /// How much of what is here should make room for others.

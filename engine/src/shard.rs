@@ -322,9 +322,9 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
             if self.locked.extra().slack() >= amount {
                 break;
             }
-            let Some(victim) = self.residents().victim() else { break };
-            let cause = if asks { self.cause(victim, Cause::Capacity) } else { Cause::Capacity };
-            self.retire(victim, cause);
+            if !self.evict(asks) {
+                break;
+            }
         }
         self.residents().book.give_back(amount)
     }
@@ -344,11 +344,15 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
 
     /// Removes some of what is there; says whether there is more.
     pub(crate) fn retire_some(&mut self, most: usize) -> bool {
-        for _ in 0..most {
-            let Some(victim) = self.residents().victim() else { return false };
-            let cause = self.cause(victim, Cause::Capacity);
-            self.retire(victim, cause);
-        }
+        (0..most).all(|_| self.evict(true))
+    }
+
+    /// Removes whom the policy gives up; asks whether that one is dead, or not. False if there is nobody.
+    #[inline(always)]
+    fn evict(&mut self, asks: bool) -> bool {
+        let Some(victim) = self.residents().victim() else { return false };
+        let cause = if asks { self.cause(victim, Cause::Capacity) } else { Cause::Capacity };
+        self.retire(victim, cause);
         true
     }
 
@@ -367,11 +371,7 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
         if !self.residents().has_room(weight, None) && self.residents().has_news() {
             self.attend_to_news(weight);
         }
-        while !self.residents().has_room(weight, None) {
-            let Some(victim) = self.residents().victim() else { break };
-            let cause = self.cause(victim, Cause::Capacity);
-            self.retire(victim, cause);
-        }
+        while !self.residents().has_room(weight, None) && self.evict(true) {}
     }
 
     /// Draws what is missing if there is any, and releases a little if others want it.
@@ -395,9 +395,9 @@ impl<'a, K, V, L: Lifecycle<K, V>> Writing<'a, K, V, L> {
         }
         let kept = self.residents().kept_beside(weight);
         while self.locked.extra().weight() > kept && !self.residents().has_room(weight, None) {
-            let Some(victim) = self.residents().victim() else { break };
-            let cause = self.cause(victim, Cause::Capacity);
-            self.retire(victim, cause);
+            if !self.evict(true) {
+                break;
+            }
         }
         if self.locked.extra().slack() < weight {
             self.residents().overdraw(weight);

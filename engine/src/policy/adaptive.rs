@@ -2,8 +2,8 @@
 //! on its entry.
 //!
 //! - A *window* takes every new entry, a *main part* holds those that have proved themselves. Neither moves on a hit.
-//! - How often keys were asked for is estimated by a sketch ([`Past`]), which is touched on misses only: the missing key is counted
-//!   at once, the uses of an entry when a hand passes it.
+//! - How often keys were asked for is estimated by a sketch ([`Past`]), which is touched on misses only: the missing key is
+//!   counted at once, the uses of an entry when a hand passes it.
 //! - Who comes to the end of the window contends with whom main's hand stands on: the one asked for more often stays, or
 //!   the one used more lately (as in LIRS, Jiang and Zhang 2002, at the grain of the hand's passes). Who loses, but was
 //!   used, goes round the window once more.
