@@ -223,8 +223,10 @@ pub struct Cleared<'a> {
 /// Which part of a listing is wanted.
 #[derive(Clone, Debug, Default)]
 pub struct PageRequest {
-    /// Only keys that begin with these bytes.
+    /// Only keys that begin with these bytes. The cheap way to ask for less: a tier does not look at the others.
     pub prefix: Vec<u8>,
+    /// Only keys in which these bytes occur somewhere; empty means all. A tier looks at every key with the prefix for that.
+    pub contains: Vec<u8>,
     /// Where the last page ended, by its [`next`](Page::next). `None` for the first page.
     pub after: Option<Vec<u8>>,
     /// How many at most: 0 means [`LIMIT_DEFAULT`](Self::LIMIT_DEFAULT), more than
@@ -237,6 +239,12 @@ impl PageRequest {
     pub const LIMIT_DEFAULT: usize = 100;
     /// The largest page.
     pub const LIMIT_MAX: usize = 500;
+
+    /// True if a key that has the prefix is wanted.
+    #[must_use]
+    pub fn wants(&self, key: &[u8]) -> bool {
+        self.contains.is_empty() || key.windows(self.contains.len()).any(|part| part == self.contains)
+    }
 
     /// The limit as it is applied.
     #[must_use]

@@ -24,6 +24,8 @@ mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod context;
+#[cfg(not(nanotier_schedules))]
+pub mod embedded;
 mod entry;
 mod error;
 mod key;

@@ -278,6 +278,7 @@ impl Store for MemoryStore {
             .entries
             .range((start, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(&page.prefix))
+            .filter(|(key, _)| page.wants(key))
             .filter_map(|(key, slot)| {
                 let record =
                     slot.record.as_ref().filter(|record| record.freshness(now) != Freshness::Expired)?;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nanotier_tier::embedded::Options;
 use nanotier_tier::record::Framing;
-use nanotier_tier::{Durability, Error, ErrorKind, Result};
+use nanotier_tier::{Durability, Error, ErrorKind, Result, Scope};
 
 use crate::error::error;
 use crate::store::RedbStore;
@@ -42,6 +43,21 @@ pub(crate) struct Config {
     pub(crate) cache_size: usize,
     pub(crate) value_len_max: usize,
     pub(crate) framing: Framing,
+}
+
+impl Config {
+    /// What the store works by, whatever it stands on.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            scope: Scope::Process,
+            durability: self.durability,
+            horizon: self.horizon,
+            sweep_interval: self.sweep_interval,
+            bytes_max: None,
+            value_len_max: self.value_len_max,
+            framing: self.framing.clone(),
+        }
+    }
 }
 
 impl Builder {

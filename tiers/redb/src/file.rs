@@ -1,17 +1,18 @@
 //! Opening the file: whose it is, whether it is whole, and what is done if not.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use nanotier_tier::embedded::files::{create_folder_and_file, move_aside};
 use nanotier_tier::{ErrorKind, Result};
 use redb::{Database, ReadableTable, TableHandle};
 
 use crate::builder::{Config, OnDamage};
 use crate::disk::Disk;
 use crate::error::{error, io_while_doing, panicked, while_doing};
-use crate::rows::{BELIEVED_SINCE, CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, RECORDS};
+use crate::tables::{BELIEVED_SINCE, CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, RECORDS};
 
 /// An open file.
 pub(crate) struct Opened {
@@ -24,7 +25,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(config: &Config) -> Result<Opened> {
     match open_as_it_is(config) {
         Err(error) if error.kind() == ErrorKind::Corrupt && config.on_damage == OnDamage::StartCold => {
-            move_aside(&config.path)?;
+            move_aside(&config.path).map_err(io_while_doing("move the damaged file aside"))?;
             Ok(Opened { believed_since: None, ..open_as_it_is(config)? })
         }
         opened => opened,
@@ -34,7 +35,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened> {
 fn open_as_it_is(config: &Config) -> Result<Opened> {
     // redb trusts a file that was closed properly, and can panic if it was changed since.
     catch_unwind(AssertUnwindSafe(|| {
-        let is_new = create_folder_and_file(&config.path)?;
+        let is_new = create_folder_and_file(&config.path).map_err(io_while_doing("open"))?;
         if !is_new {
             restart_unfinished_creation(&config.path)?;
         }
@@ -88,61 +89,6 @@ fn mark_open(database: &Database) -> Result<Option<u64>> {
     Ok(believed_since)
 }
 
-/// Makes sure that there is a file, readable by its owner alone if it is new. True if it is new.
-fn create_folder_and_file(path: &Path) -> Result<bool> {
-    if path.exists() {
-        return Ok(false);
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-    create_folder(folder).map_err(io_while_doing("open"))?;
-    match create_file(path) {
-        Ok(_) => {}
-        // Another process was quicker. Which of the two owns it, its lock will say.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
-        Err(error) => return Err(io_while_doing("open")(error)),
-    }
-    // A new name survives a power cut only once its folder is on disk, and so on upwards.
-    for folder in std::iter::once(folder).chain(missing.iter().filter_map(|folder| folder.parent())) {
-        sync_folder(folder).map_err(io_while_doing("open"))?;
-    }
-    Ok(true)
-}
-
-#[cfg(unix)]
-fn create_folder(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-#[cfg(not(unix))]
-fn create_folder(folder: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(folder)
-}
-
-#[cfg(unix)]
-fn create_file(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn create_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).open(path)
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder)?.sync_all()
-}
-
-/// Elsewhere a folder cannot be opened to be flushed.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> std::io::Result<()> {
-    Ok(())
-}
-
 /// A crash while redb lays out a new file leaves one that it takes for no database ever after. Such a file begins with
 /// nine zero bytes (redb writes its mark last) and holds nothing but zeros after its first page: it is emptied, and begun anew.
 fn restart_unfinished_creation(path: &Path) -> Result<()> {
@@ -179,26 +125,3 @@ const REDB_MARK_LEN: usize = 9;
 const HEADER_PAGE_LEN: usize = 4096;
 /// More than the length that a new redb file begins with.
 const UNFINISHED_LEN_MAX: u64 = 16 * 1024 * 1024;
-
-/// Moves a damaged file to a name that nothing has yet.
-fn move_aside(path: &Path) -> Result<()> {
-    let name = |n: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".damaged-{n}"));
-        PathBuf::from(name)
-    };
-    for n in 1..=DAMAGED_MAX {
-        // Takes the name first, so that two who do this at once cannot write over each other's file.
-        match create_file(&name(n)) {
-            Ok(_) => return fs::rename(path, name(n)).map_err(io_while_doing("move the damaged file aside")),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io_while_doing("move the damaged file aside")(error)),
-        }
-    }
-    Err(error(ErrorKind::Storage, "open").with_detail(format!(
-        "{DAMAGED_MAX} damaged files were moved aside already: look at them and remove some"
-    )))
-}
-
-/// How many damaged files are kept. More than that is no accident, and would fill the disk.
-const DAMAGED_MAX: u32 = 100;

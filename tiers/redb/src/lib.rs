@@ -38,19 +38,17 @@
 //! After a crash redb reads the whole file once when it is opened: a file of many gigabytes takes its time.
 #![forbid(unsafe_code)]
 
-mod background;
+mod backend;
 mod builder;
 mod disk;
 mod error;
 #[cfg(test)]
 mod failures;
 mod file;
-mod group;
-mod inner;
-mod rows;
 mod store;
-mod transaction;
+mod tables;
 
 pub use builder::{Builder, OnDamage};
 pub use nanotier_tier::Durability;
-pub use store::{RedbStore, Stats};
+pub use nanotier_tier::embedded::Stats;
+pub use store::RedbStore;

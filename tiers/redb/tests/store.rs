@@ -373,7 +373,7 @@ fn a_listing_is_in_order_of_keys_in_pages_and_by_prefix() {
         assert_eq!(place.put(&store, key, 5, key.as_bytes()), Wrote::Done);
     }
     assert_eq!(place.put_in(&store, &space("tesu"), "key 99", 5, b""), Wrote::Done);
-    let mut request = PageRequest { prefix: b"key".to_vec(), after: None, limit: 10 };
+    let mut request = PageRequest { prefix: b"key".to_vec(), limit: 10, ..PageRequest::default() };
     let mut sizes = Vec::new();
     let mut listed = Vec::new();
     loop {

@@ -21,7 +21,7 @@ macro_rules! bench_with_lists {
 }
 
 fn page<T: Tier>(bench: &Bench<'_, T>, prefix: &[u8], after: Option<Vec<u8>>, limit: usize) -> Page {
-    let request = PageRequest { prefix: prefix.to_vec(), after, limit };
+    let request = PageRequest { prefix: prefix.to_vec(), after, limit, ..PageRequest::default() };
     block_on(bench.tier.list(&bench.namespace, &request)).expect("list")
 }
 

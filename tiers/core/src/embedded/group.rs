@@ -15,16 +15,21 @@
 //!   to lead itself.
 //! - G3: every ticket of a group is answered, whatever happens to its leader: a panic answers too.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nanotier_tier::{Error, ErrorKind, Namespace, Result, Timestamp, Update, Updated, Version, Write, Wrote};
+use nanotier_clock::Timestamp;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{error, panicked};
+use crate::entry::{Write, Wrote};
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::Namespace;
+use crate::update::{Update, Updated};
+use crate::version::Version;
 
 /// The most writers that wait for a leader. One more is told [`ErrorKind::Busy`].
 const WAITING_MAX: usize = 4_096;
@@ -37,7 +42,7 @@ const PATIENCE_MAX: Duration = Duration::from_millis(1);
 
 /// What is to be done in a transaction.
 #[derive(Clone, Debug)]
-pub(crate) enum Job<'a> {
+pub(super) enum Job<'a> {
     Write(Cow<'a, [Write<'a>]>),
     Update(Cow<'a, Update<'a>>),
     Clear {
@@ -46,7 +51,11 @@ pub(crate) enum Job<'a> {
         as_of: Timestamp,
     },
     /// Removes those of these rows that may go.
-    Sweep(Vec<Vec<u8>>),
+    Sweep {
+        keys: Vec<Vec<u8>>,
+        /// True if an index says that they come due: of those that stay it is told when they really do.
+        indexed: bool,
+    },
     /// Brings to disk what was acknowledged before it was there.
     Flush,
     /// The same, and the mark that the store was closed properly, with since when it is believed.
@@ -57,7 +66,7 @@ pub(crate) enum Job<'a> {
 
 /// What became of a job.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(super) enum Answer {
     Wrote(Vec<Result<Wrote>>),
     Updated(Result<Updated>),
     Cleared(Wrote),
@@ -79,7 +88,7 @@ impl Job<'_> {
             Job::Clear { namespace, version, as_of } => {
                 Job::Clear { namespace: Cow::Owned(namespace.into_owned()), version, as_of }
             }
-            Job::Sweep(keys) => Job::Sweep(keys),
+            Job::Sweep { keys, indexed } => Job::Sweep { keys, indexed },
             Job::Flush => Job::Flush,
             Job::Close { believed_since } => Job::Close { believed_since },
         }
@@ -87,7 +96,7 @@ impl Job<'_> {
 }
 
 /// Does jobs in one transaction.
-pub(crate) trait Committer {
+pub(super) trait Committer {
     /// Does `own`, then what `followers` hand out until they hand out nothing, and commits once. Answers in that order.
     ///
     /// After an error none of it counts as done.
@@ -95,8 +104,10 @@ pub(crate) trait Committer {
 }
 
 /// The queue of those who write.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The store's name, for errors.
+    tier: &'static str,
     queue: Mutex<Queue>,
 }
 
@@ -113,8 +124,8 @@ struct Queue {
 
 /// A job, and its owner's place to wait.
 #[derive(Debug)]
-pub(crate) struct Ticket {
-    pub(crate) job: Job<'static>,
+pub(super) struct Ticket {
+    pub(super) job: Job<'static>,
     call: Mutex<Call>,
     called: Condvar,
 }
@@ -149,7 +160,7 @@ impl Ticket {
 }
 
 /// Those whose jobs a leader has taken on.
-pub(crate) struct Followers<'a> {
+pub(super) struct Followers<'a> {
     group: &'a Group,
     taken: Vec<Arc<Ticket>>,
     expected: usize,
@@ -158,7 +169,7 @@ pub(crate) struct Followers<'a> {
 
 impl Followers<'_> {
     /// The next job that has queued up. `None` if there is none, or enough for one transaction.
-    pub(crate) fn next(&mut self) -> Option<Arc<Ticket>> {
+    pub(super) fn next(&mut self) -> Option<Arc<Ticket>> {
         if self.taken.len() >= GROUP_MAX {
             return None;
         }
@@ -178,8 +189,20 @@ impl Followers<'_> {
 }
 
 impl Group {
+    pub(super) fn new(tier: &'static str) -> Self {
+        Self { tier, queue: Mutex::default() }
+    }
+
+    fn error(&self, kind: ErrorKind) -> Error {
+        Error::new(kind, self.tier, "write")
+    }
+
+    fn unanswered(&self) -> Error {
+        self.error(ErrorKind::Storage).with_detail("a bug: the transaction left a job unanswered")
+    }
+
     /// Does `job`, or has it done by whoever is leading.
-    pub(crate) fn submit(&self, job: Job<'_>, committer: &impl Committer) -> Result<Answer> {
+    pub(super) fn submit(&self, job: Job<'_>, committer: &impl Committer) -> Result<Answer> {
         let closes = matches!(job, Job::Close { .. });
         if self.begin_to_lead(closes)? {
             return self.lead(&job, committer);
@@ -193,11 +216,11 @@ impl Group {
         {
             let mut queue = self.queue.lock();
             if queue.closed && !closes {
-                return Err(error(ErrorKind::Closed, "write"));
+                return Err(self.error(ErrorKind::Closed));
             }
             if queue.led {
                 if queue.waiting.len() >= WAITING_MAX && !closes {
-                    return Err(error(ErrorKind::Busy, "write"));
+                    return Err(self.error(ErrorKind::Busy));
                 }
                 queue.waiting.push_back(ticket.clone());
             } else {
@@ -216,7 +239,7 @@ impl Group {
     fn begin_to_lead(&self, closes: bool) -> Result<bool> {
         let mut queue = self.queue.lock();
         if queue.closed && !closes {
-            return Err(error(ErrorKind::Closed, "write"));
+            return Err(self.error(ErrorKind::Closed));
         }
         // Nothing is taken on any more once the store closes, and closing is the last job in the queue.
         queue.closed |= closes;
@@ -231,7 +254,7 @@ impl Group {
             Followers { group: self, taken: Vec::new(), expected, patient_until }
         };
         let committed = catch_unwind(AssertUnwindSafe(|| committer.commit(own, &mut followers)))
-            .unwrap_or_else(|panic| Err(panicked("write", &*panic)));
+            .unwrap_or_else(|panic| Err(panicked(self.tier, "write", &*panic)));
         // First the next leader, so that the next transaction begins while this one's are being answered.
         self.hand_over(followers.taken.len() + 1, began.elapsed());
         let mut answers = match committed {
@@ -241,9 +264,9 @@ impl Group {
                 return Err(error);
             }
         };
-        let own = answers.next().ok_or_else(unanswered);
+        let own = answers.next().ok_or_else(|| self.unanswered());
         for ticket in followers.taken {
-            ticket.call(Call::Take(answers.next().ok_or_else(unanswered)));
+            ticket.call(Call::Take(answers.next().ok_or_else(|| self.unanswered())));
         }
         own
     }
@@ -263,8 +286,12 @@ impl Group {
     }
 }
 
-fn unanswered() -> Error {
-    error(ErrorKind::Storage, "write").with_detail("a bug: the transaction left a job unanswered")
+/// A panic beneath as an error. A database can stumble over a file that was changed behind its back.
+pub(super) fn panicked(tier: &'static str, operation: &'static str, panic: &(dyn Any + Send)) -> Error {
+    let said =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::new(ErrorKind::Corrupt, tier, operation)
+        .with_detail(format!("panicked, as engines do on damage: {}", said.unwrap_or("without a word")))
 }
 
 #[cfg(test)]
@@ -309,15 +336,15 @@ mod tests {
 
     #[test]
     fn those_who_queue_up_behind_a_leader_share_its_commit() {
-        let (group, committer) = (Group::default(), Told::to(7, || Ok(())));
+        let (group, committer) = (Group::new("test"), Told::to(7, || Ok(())));
         assert!(all(8, &group, &committer).iter().all(Result::is_ok));
         assert_eq!(committer.commits.load(SeqCst), 1);
     }
 
     #[test]
     fn an_error_of_the_commit_is_told_to_all_and_the_next_one_works() {
-        let group = Group::default();
-        let failing = Told::to(7, || Err(error(ErrorKind::Full, "write")));
+        let group = Group::new("test");
+        let failing = Told::to(7, || Err(Error::new(ErrorKind::Full, "test", "write")));
         let answers = all(8, &group, &failing);
         assert!(answers.iter().all(|answer| answer.as_ref().unwrap_err().kind() == ErrorKind::Full));
         assert!(group.submit(Job::Flush, &Told::to(0, || Ok(()))).is_ok());
@@ -325,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_commit_is_an_error_to_all_and_the_next_one_works() {
-        let group = Group::default();
+        let group = Group::new("test");
         let answers = all(8, &group, &Told::to(7, || panic!("told to")));
         assert!(answers.iter().all(|answer| answer.as_ref().unwrap_err().kind() == ErrorKind::Corrupt));
         assert!(group.submit(Job::Flush, &Told::to(0, || Ok(()))).is_ok());
@@ -333,7 +360,7 @@ mod tests {
 
     #[test]
     fn leadership_is_handed_on_until_nobody_waits() {
-        let (group, committer) = (Group::default(), Told::to(0, || Ok(())));
+        let (group, committer) = (Group::new("test"), Told::to(0, || Ok(())));
         let answers = all(64, &group, &committer);
         assert!(answers.iter().all(Result::is_ok));
         assert_eq!(committer.commits.load(SeqCst), 64, "each leads once: this committer takes on nobody");
@@ -343,7 +370,7 @@ mod tests {
 
     #[test]
     fn one_more_than_may_wait_is_told_at_once() {
-        let group = Group::default();
+        let group = Group::new("test");
         let ticket = Ticket { job: Job::Flush, call: Mutex::new(Call::NotYet), called: Condvar::new() };
         {
             let mut queue = group.queue.lock();

@@ -1,63 +1,37 @@
 //! What a transaction does: every write is judged with what is held, where nobody can come between.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::time::Duration;
 
-use nanotier_tier::record::Framing;
-use nanotier_tier::rules::judge;
-use nanotier_tier::{
-    Bytes, Effect, ErrorKind, Namespace, Path, Record, Result, Timestamp, Update, Updated, Version, Write,
-    Wrote, apply,
-};
-use redb::{ReadableTable, Table, WriteTransaction};
+use bytes::Bytes;
+use nanotier_clock::Timestamp;
 
-use crate::error::{error, while_doing};
-use crate::group::{Answer, Job};
-use crate::rows::{BELIEVED_SINCE, Bytewise, CLOSED, Due, FLOORS, Floor, META, RECORDS, Row, due};
+use super::backend::{Range, RowsMut, Wanted};
+use super::group::{Answer, Job};
+use super::row::{Due, Floor, Row, due, due_of};
+use crate::entry::{Write, Wrote};
+use crate::error::{Error, ErrorKind, Result};
+use crate::path::{Namespace, Path};
+use crate::record::Framing;
+use crate::rules::judge;
+use crate::stored::Record;
+use crate::update::{Effect, Update, Updated, apply};
+use crate::version::Version;
 
 /// An open transaction and the moment at which its jobs are judged.
-pub(crate) struct Doing<'t> {
-    transaction: &'t WriteTransaction,
-    records: Table<'t, Bytewise, Bytewise>,
-    floors: Table<'t, Bytewise, Bytewise>,
-    framing: &'t Framing,
-    horizon: Duration,
-    now: Timestamp,
+pub(super) struct Desk<'t> {
+    pub(super) rows: &'t mut dyn RowsMut,
+    pub(super) tier: &'static str,
+    pub(super) framing: &'t Framing,
+    pub(super) horizon: Duration,
+    pub(super) now: Timestamp,
     /// What has to be committed.
-    pub(crate) wanted: Wanted,
+    pub(super) wanted: Wanted,
 }
 
-/// How far what was done has to be brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wanted {
-    /// Nothing was changed: everything was refused.
-    Nothing,
-    /// Something was changed.
-    Commit,
-    /// Somebody asked for what is not on disk yet.
-    Flush,
-}
-
-impl<'t> Doing<'t> {
-    pub(crate) fn begin(
-        transaction: &'t WriteTransaction,
-        framing: &'t Framing,
-        horizon: Duration,
-        now: Timestamp,
-    ) -> Result<Self> {
-        Ok(Self {
-            transaction,
-            records: transaction.open_table(RECORDS).map_err(while_doing("write"))?,
-            floors: transaction.open_table(FLOORS).map_err(while_doing("write"))?,
-            framing,
-            horizon,
-            now,
-            wanted: Wanted::Nothing,
-        })
-    }
-
+impl Desk<'_> {
     /// Does a job. An error is one of the file's and ends the transaction; what is refused to one writer alone is in the answer.
-    pub(crate) fn job(&mut self, job: &Job<'_>) -> Result<Answer> {
+    pub(super) fn job(&mut self, job: &Job<'_>) -> Result<Answer> {
         match job {
             Job::Write(writes) => {
                 writes.iter().map(|write| self.write(write)).collect::<Result<_>>().map(Answer::Wrote)
@@ -66,15 +40,13 @@ impl<'t> Doing<'t> {
             Job::Clear { namespace, version, as_of } => {
                 self.clear(namespace, *version, *as_of).map(Answer::Cleared)
             }
-            Job::Sweep(keys) => self.sweep(keys).map(Answer::Swept),
+            Job::Sweep { keys, indexed } => self.sweep(keys, *indexed).map(Answer::Swept),
             Job::Flush => {
                 self.wanted = Wanted::Flush;
                 Ok(Answer::Done)
             }
             Job::Close { believed_since } => {
-                let mut meta = self.transaction.open_table(META).map_err(while_doing("close"))?;
-                meta.insert(CLOSED, 1).map_err(while_doing("close"))?;
-                meta.insert(BELIEVED_SINCE, believed_since.as_millis()).map_err(while_doing("close"))?;
+                self.rows.mark_closed(*believed_since)?;
                 self.wanted = Wanted::Flush;
                 Ok(Answer::Done)
             }
@@ -82,14 +54,14 @@ impl<'t> Doing<'t> {
     }
 
     fn row(&self, path: &Path<'_>) -> Result<Row> {
-        Row::read(self.framing, path, &self.records, Some(&self.floors))
+        Row::read(&*self.rows, self.framing, path)
     }
 
     fn write(&mut self, write: &Write<'_>) -> Result<Result<Wrote>> {
-        if let Err(error) = check_key(&write.path) {
+        if let Err(error) = self.check_key(&write.path) {
             return Ok(Err(error));
         }
-        let held = match self.row(&write.path)?.held() {
+        let held = match self.row(&write.path)?.held(self.tier) {
             Ok(held) => held,
             Err(damaged) => return Ok(Err(damaged)),
         };
@@ -102,12 +74,13 @@ impl<'t> Doing<'t> {
     }
 
     fn update(&mut self, update: &Update<'_>) -> Result<Result<Updated>> {
-        if let Err(error) = check_key(&update.path) {
+        if let Err(error) = self.check_key(&update.path) {
             return Ok(Err(error));
         }
         let row = self.row(&update.path)?;
-        let applied =
-            row.held().and_then(|held| apply(held, row.entry.record(), update, self.now, self.horizon));
+        let applied = row
+            .held(self.tier)
+            .and_then(|held| apply(held, row.entry.record(), update, self.now, self.horizon));
         let (effect, updated) = match applied {
             Ok(applied) => applied,
             Err(refused) => return Ok(Err(refused)),
@@ -126,7 +99,7 @@ impl<'t> Doing<'t> {
             Ok(framed) => framed,
             Err(refused) => return Ok(Err(refused)),
         };
-        self.records.insert(path.to_bytes().as_slice(), framed.as_slice()).map_err(while_doing("write"))?;
+        self.rows.put(&path.to_bytes(), &framed, due_of(record, self.now, self.horizon))?;
         self.wanted = self.wanted.max(Wanted::Commit);
         Ok(Ok(()))
     }
@@ -135,7 +108,7 @@ impl<'t> Doing<'t> {
         if as_of < self.now.minus(self.horizon) {
             return Ok(Wrote::TooLate);
         }
-        let floor = match Floor::read(&self.floors, namespace)? {
+        let floor = match Floor::read(&*self.rows, namespace)? {
             Floor::Version(floor) => Some(floor),
             // A damaged one is mended by the new one.
             Floor::None | Floor::Damaged => None,
@@ -145,11 +118,8 @@ impl<'t> Doing<'t> {
             return Ok(Wrote::Older(newest));
         }
         let (start, end) = bounds(namespace);
-        let all =
-            (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
-        self.records.retain_in::<&[u8], _>(all, |_, _| false).map_err(while_doing("clear"))?;
-        let (name, floor) = (namespace.as_str().as_bytes(), Floor::bytes(version));
-        self.floors.insert(name, floor.as_slice()).map_err(while_doing("clear"))?;
+        self.rows.remove_all(range(&start, end.as_deref()))?;
+        self.rows.put_floor(namespace.as_str().as_bytes(), &Floor::bytes(version))?;
         self.wanted = self.wanted.max(Wanted::Commit);
         Ok(Wrote::Done)
     }
@@ -158,56 +128,63 @@ impl<'t> Doing<'t> {
     fn newest(&self, namespace: &Namespace) -> Result<Option<Version>> {
         let mut newest = None;
         let (start, end) = bounds(namespace);
-        let all =
-            (Bound::Included(start.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
-        for row in self.records.range::<&[u8]>(all).map_err(while_doing("clear"))? {
-            let (key, value) = row.map_err(while_doing("clear"))?;
-            let Some(path) = Path::from_bytes(key.value()) else { continue };
-            if let Ok((entry, _)) = self.framing.decode(&path, &Bytes::copy_from_slice(value.value())) {
-                newest = newest.max(entry.version());
-            }
-        }
+        self.rows.visit(range(&start, end.as_deref()), &mut |key, framed| {
+            let read = Path::from_bytes(key)
+                .and_then(|path| self.framing.decode(&path, &Bytes::copy_from_slice(framed)).ok());
+            newest = newest.max(read.and_then(|(entry, _)| entry.version()));
+            ControlFlow::Continue(())
+        })?;
         Ok(newest)
     }
 
-    fn sweep(&mut self, keys: &[Vec<u8>]) -> Result<usize> {
+    fn check_key(&self, path: &Path<'_>) -> Result<()> {
+        if path.key().len() > Path::KEY_LEN_MAX {
+            return Err(Error::new(ErrorKind::TooLarge, self.tier, "write")
+                .with_detail("the key is longer than keys may be"));
+        }
+        Ok(())
+    }
+
+    fn sweep(&mut self, keys: &[Vec<u8>], indexed: bool) -> Result<usize> {
         let mut swept = 0;
         for key in keys {
             // Looked at again: it may have been written since it was found.
-            let is_due = match self.records.get(key.as_slice()).map_err(while_doing("sweep"))? {
-                Some(value) => due(self.framing, key, value.value(), self.now, self.horizon) == Due::Now,
-                None => false,
-            };
-            if is_due {
-                self.records.remove(key.as_slice()).map_err(while_doing("sweep"))?;
-                self.wanted = self.wanted.max(Wanted::Commit);
-                swept += 1;
+            let Some(framed) = self.rows.get(key)? else { continue };
+            match due(self.framing, key, &framed, self.now, self.horizon) {
+                Due::Now => {
+                    self.rows.remove(key)?;
+                    swept += 1;
+                }
+                // One that stays must not stand in the index's way for ever.
+                Due::At(at) if indexed => self.rows.put(key, &framed, at)?,
+                Due::At(_) => continue,
             }
+            self.wanted = self.wanted.max(Wanted::Commit);
         }
         Ok(swept)
     }
 }
 
 /// From which key on a namespace's rows lie, and before which.
-pub(crate) fn bounds(namespace: &Namespace) -> (Vec<u8>, Option<Vec<u8>>) {
+#[must_use]
+pub fn bounds(namespace: &Namespace) -> (Vec<u8>, Option<Vec<u8>>) {
     let start = Path::prefix(namespace);
     let end = after_all_with(&start);
     (start, end)
 }
 
 /// The first byte string after all that begin with `prefix`; `None` if there is none.
-pub(crate) fn after_all_with(prefix: &[u8]) -> Option<Vec<u8>> {
+#[must_use]
+pub fn after_all_with(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut end = prefix.get(..=last)?.to_vec();
     *end.last_mut()? += 1;
     Some(end)
 }
 
-fn check_key(path: &Path<'_>) -> Result<()> {
-    if path.key().len() > Path::KEY_LEN_MAX {
-        return Err(error(ErrorKind::TooLarge, "write").with_detail("the key is longer than keys may be"));
-    }
-    Ok(())
+/// The rows from `start` on that lie before `end`.
+pub(super) fn range<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Range<'a> {
+    (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
 #[cfg(test)]

@@ -1,18 +1,20 @@
 //! The store's one thread: it flushes what was acknowledged before it was on disk, and sweeps what has expired.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use nanotier_tier::{Durability, ErrorKind, Result, Timestamp};
+use nanotier_clock::Timestamp;
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::{error, while_doing};
-use crate::group::{Answer, Job};
-use crate::inner::Inner;
-use crate::rows::{Due, due};
+use super::backend::{Backend, Rows};
+use super::core::Shared;
+use super::group::{Answer, Job};
+use super::row::{Due, due};
+use crate::capabilities::Durability;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many rows are looked at before others get their turn.
 const BATCH_ROWS: usize = 256;
@@ -23,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// When the thread has to do what. It sleeps by the real clock; what it does is judged by the store's.
 #[derive(Debug, Default)]
-pub(crate) struct Background {
+pub(super) struct Background {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -45,12 +47,12 @@ enum Task {
 
 impl Background {
     /// Starts the thread.
-    pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
+    pub(super) fn start<B: Backend>(inner: &Arc<Shared<B>>) -> Result<()> {
         let its_inner = inner.clone();
         let thread = Builder::new()
-            .name("nanotier-redb".into())
+            .name(format!("nanotier-{}", B::NAME))
             .spawn(move || run(&its_inner))
-            .map_err(|source| error(ErrorKind::Unavailable, "open").with_source(source))?;
+            .map_err(|source| Error::new(ErrorKind::Unavailable, B::NAME, "open").with_source(source))?;
         let mut state = inner.background.state.lock();
         state.thread_id = Some(thread.thread().id());
         state.thread = Some(thread);
@@ -58,7 +60,7 @@ impl Background {
     }
 
     /// Ends the thread and waits for its end.
-    pub(crate) fn stop(&self) {
+    pub(super) fn stop(&self) {
         let thread = {
             let mut state = self.state.lock();
             state.stopped = true;
@@ -73,7 +75,7 @@ impl Background {
     }
 
     /// After a commit: the flush that it did, or still needs.
-    pub(crate) fn committed(&self, is_flushed: bool, durability: Durability) {
+    pub(super) fn committed(&self, is_flushed: bool, durability: Durability) {
         let Durability::Async { loss_window } = durability else { return };
         let mut state = self.state.lock();
         if is_flushed {
@@ -108,9 +110,9 @@ impl Background {
     }
 }
 
-fn run(inner: &Inner) {
+fn run<B: Backend>(inner: &Shared<B>) {
     let mut sweep = Sweep::default();
-    let mut sweep_at = Instant::now() + inner.config.sweep_interval;
+    let mut sweep_at = Instant::now() + inner.options.sweep_interval;
     loop {
         let task = inner.background.wait(sweep_at);
         let is_flush = matches!(task, Task::Flush);
@@ -124,18 +126,22 @@ fn run(inner: &Inner) {
             Ok(Ok(Step::Stopped)) => return,
             Ok(Ok(Step::More(_))) => sweep_at = Instant::now() + PAUSE,
             Ok(Ok(Step::PassDone(_))) if is_flush => {}
-            Ok(Ok(Step::PassDone(_))) => sweep_at = Instant::now() + inner.config.sweep_interval,
-            Ok(Err(_)) | Err(_) if is_flush => inner.background.committed(false, inner.config.durability),
+            Ok(Ok(Step::PassDone(_))) => {
+                // What fails here is tried again after the next pass.
+                let _ = catch_unwind(AssertUnwindSafe(|| inner.backend.tidy()));
+                sweep_at = Instant::now() + inner.options.sweep_interval;
+            }
+            Ok(Err(_)) | Err(_) if is_flush => inner.background.committed(false, inner.options.durability),
             Ok(Err(_)) | Err(_) => {
                 sweep = Sweep::default();
-                sweep_at = Instant::now() + inner.config.sweep_interval;
+                sweep_at = Instant::now() + inner.options.sweep_interval;
             }
         }
     }
 }
 
 /// What a step of a sweep leaves to do, and how many rows it removed.
-pub(crate) enum Step {
+pub(super) enum Step {
     More(usize),
     PassDone(usize),
     Stopped,
@@ -143,7 +149,7 @@ pub(crate) enum Step {
 
 /// A pass over all rows, in steps.
 #[derive(Debug, Default)]
-pub(crate) struct Sweep {
+pub(super) struct Sweep {
     /// The last key looked at; `None` between passes.
     after: Option<Vec<u8>>,
     /// When the first of the rows seen in this pass can come due, or one that is written meanwhile.
@@ -153,7 +159,7 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    fn step_if_due(&mut self, inner: &Inner) -> Result<Step> {
+    fn step_if_due<B: Backend>(&mut self, inner: &Shared<B>) -> Result<Step> {
         if !inner.has_clock() || (self.after.is_none() && inner.now() < self.idle_until) {
             return Ok(Step::PassDone(0));
         }
@@ -161,34 +167,40 @@ impl Sweep {
     }
 
     /// Looks at some rows and removes those that may go.
-    pub(crate) fn step(&mut self, inner: &Inner) -> Result<Step> {
-        let (now, horizon) = (inner.now(), inner.config.horizon);
+    pub(super) fn step<B: Backend>(&mut self, inner: &Shared<B>) -> Result<Step> {
+        let (now, horizon) = (inner.now(), inner.options.horizon);
         if self.after.is_none() {
             self.next_due = now.plus(horizon);
         }
         let mut due_keys = Vec::new();
-        let mut last = None;
-        let is_whole = inner.reading(|view| {
+        let (mut last, mut indexed) = (None, false);
+        let is_whole = inner.backend.read(|rows| {
+            if let Some(keys) = rows.due(now, BATCH_ROWS)? {
+                (due_keys, indexed) = (keys, true);
+                // Others may write what comes due at any moment: the index is asked at each pass.
+                self.next_due = now;
+                return Ok(due_keys.len() < BATCH_ROWS);
+            }
             let start = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut looked_at = (0, 0);
-            for row in view.records.range::<&[u8]>((start, Bound::Unbounded)).map_err(while_doing("sweep"))? {
-                let (key, value) = row.map_err(while_doing("sweep"))?;
-                let (key, value) = (key.value(), value.value());
-                match due(&inner.config.framing, key, value, now, horizon) {
+            let (mut rows_seen, mut bytes_seen) = (0, 0);
+            rows.visit((start, Bound::Unbounded), &mut |key, framed| {
+                match due(&inner.options.framing, key, framed, now, horizon) {
                     Due::Now => due_keys.push(key.to_vec()),
                     Due::At(at) => self.next_due = self.next_due.min(at),
                 }
-                looked_at = (looked_at.0 + 1, looked_at.1 + key.len() + value.len());
-                if looked_at.0 >= BATCH_ROWS || looked_at.1 >= BATCH_BYTES {
+                rows_seen += 1;
+                bytes_seen += key.len() + framed.len();
+                if rows_seen >= BATCH_ROWS || bytes_seen >= BATCH_BYTES {
                     last = Some(key.to_vec());
-                    return Ok(false);
+                    return ControlFlow::Break(());
                 }
-            }
-            Ok(true)
+                ControlFlow::Continue(())
+            })?;
+            Ok(last.is_none())
         })?;
         let swept = match due_keys.is_empty() {
             true => 0,
-            false => match inner.submit(Job::Sweep(due_keys))? {
+            false => match inner.submit(Job::Sweep { keys: due_keys, indexed })? {
                 Answer::Swept(swept) => swept,
                 _ => 0,
             },

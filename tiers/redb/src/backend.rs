@@ -1,0 +1,296 @@
+//! The open file: reading from its newest committed state, committing, and letting go of it after a failure.
+
+use std::ops::RangeBounds;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use nanotier_tier::embedded::{Backend, Belief, Range, Rows, RowsMut, Visit, Wanted};
+use nanotier_tier::rules::{Rule, is_on};
+use nanotier_tier::{Bytes, Durability, ErrorKind, Result, Timestamp};
+use parking_lot::RwLock;
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, WriteTransaction,
+};
+
+use crate::builder::Config;
+use crate::error::{NAME, error, panicked, while_doing};
+use crate::file::{self, Opened};
+use crate::tables::{BELIEVED_SINCE, Bytewise, CLOSED, FLOORS, META, RECORDS};
+
+/// A redb file as what a store stands on.
+pub(crate) struct Redb {
+    pub(crate) config: Config,
+    file: RwLock<OpenFile>,
+    belief: Belief,
+    /// Set by a reader over whom redb stumbled: the next writer opens the file anew.
+    suspect: AtomicBool,
+}
+
+/// The file's state. Readers share the lock for as long as it takes to clone an `Arc`; it is taken alone to open, to close,
+/// and after a commit.
+enum OpenFile {
+    Open {
+        database: Arc<Database>,
+        /// The newest committed state, kept open from the first read after a commit to the next commit: opening one costs
+        /// more than a lookup. Since no commit happens meanwhile, it holds back no page that could be used again.
+        view: Option<Arc<View>>,
+    },
+    /// A commit failed, after which redb wants the file to be opened anew. The next call does that.
+    Failed,
+    Closed,
+}
+
+/// A committed state, to read from.
+pub(crate) struct View {
+    pub(crate) records: ReadOnlyTable<Bytewise, Bytewise>,
+    /// `None` if nothing was ever cleared.
+    pub(crate) floors: Option<ReadOnlyTable<Bytewise, Bytewise>>,
+}
+
+impl View {
+    fn open(database: &Database) -> Result<Self> {
+        let transaction = database.begin_read().map_err(while_doing("read"))?;
+        let records = transaction.open_table(RECORDS).map_err(while_doing("read"))?;
+        let floors = transaction.open_table(FLOORS).map_err(while_doing("read"))?;
+        let has_floors = !floors.is_empty().map_err(while_doing("read"))?;
+        Ok(Self { records, floors: has_floors.then_some(floors) })
+    }
+}
+
+/// What a reader sees.
+impl Rows for View {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        get(&self.records, key)
+    }
+
+    fn floor(&self, namespace: &[u8]) -> Result<Option<Bytes>> {
+        self.floors.as_ref().map_or(Ok(None), |floors| get(floors, namespace))
+    }
+
+    fn visit(&self, range: Range<'_>, visit: &mut Visit<'_>) -> Result<()> {
+        visit_rows(&self.records, range, visit)
+    }
+}
+
+/// What a transaction sees and changes.
+struct Doing<'t> {
+    transaction: &'t WriteTransaction,
+    records: Table<'t, Bytewise, Bytewise>,
+    floors: Table<'t, Bytewise, Bytewise>,
+}
+
+impl Rows for Doing<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        get(&self.records, key)
+    }
+
+    fn floor(&self, namespace: &[u8]) -> Result<Option<Bytes>> {
+        get(&self.floors, namespace)
+    }
+
+    fn visit(&self, range: Range<'_>, visit: &mut Visit<'_>) -> Result<()> {
+        visit_rows(&self.records, range, visit)
+    }
+}
+
+impl RowsMut for Doing<'_> {
+    fn put(&mut self, key: &[u8], framed: &[u8], _: Timestamp) -> Result<()> {
+        self.records.insert(key, framed).map(drop).map_err(while_doing("write"))
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<()> {
+        self.records.remove(key).map(drop).map_err(while_doing("write"))
+    }
+
+    fn remove_all(&mut self, range: Range<'_>) -> Result<()> {
+        self.records.retain_in::<&[u8], _>(range, |_, _| false).map_err(while_doing("clear"))
+    }
+
+    fn put_floor(&mut self, namespace: &[u8], floor: &[u8]) -> Result<()> {
+        self.floors.insert(namespace, floor).map(drop).map_err(while_doing("clear"))
+    }
+
+    fn mark_closed(&mut self, believed_since: Timestamp) -> Result<()> {
+        let mut meta = self.transaction.open_table(META).map_err(while_doing("close"))?;
+        meta.insert(CLOSED, 1).map_err(while_doing("close"))?;
+        meta.insert(BELIEVED_SINCE, believed_since.as_millis()).map_err(while_doing("close"))?;
+        Ok(())
+    }
+}
+
+fn get(table: &impl ReadableTable<Bytewise, Bytewise>, key: &[u8]) -> Result<Option<Bytes>> {
+    let stored = table.get(key).map_err(while_doing("read"))?;
+    // The one copy: the value that is handed out shares these bytes.
+    Ok(stored.map(|stored| Bytes::copy_from_slice(stored.value())))
+}
+
+fn visit_rows<'a>(
+    table: &impl ReadableTable<Bytewise, Bytewise>,
+    range: impl RangeBounds<&'a [u8]> + 'a,
+    visit: &mut Visit<'_>,
+) -> Result<()> {
+    for row in table.range::<&[u8]>(range).map_err(while_doing("read"))? {
+        let (key, value) = row.map_err(while_doing("read"))?;
+        if visit(key.value(), value.value()).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Redb {
+    /// Opens the file.
+    pub(crate) fn open(config: Config) -> Result<(Self, Belief)> {
+        let Opened { database, believed_since } = file::open(&config)?;
+        let belief = Belief::new(believed_since.map(Timestamp::from_millis));
+        let file = RwLock::new(OpenFile::Open { database: Arc::new(database), view: None });
+        let redb = Self { config, file, belief: belief.clone(), suspect: AtomicBool::new(false) };
+        Ok((redb, belief))
+    }
+
+    /// The newest committed state.
+    fn view(&self) -> Result<Arc<View>> {
+        if let OpenFile::Open { view: Some(view), .. } = &*self.file.read() {
+            return Ok(view.clone());
+        }
+        self.open_view()
+    }
+
+    #[cold]
+    fn open_view(&self) -> Result<Arc<View>> {
+        let mut file = self.file.write();
+        self.reopen_if_failed(&mut file)?;
+        let OpenFile::Open { database, view } = &mut *file else {
+            return Err(error(ErrorKind::Closed, "read"));
+        };
+        if let Some(view) = view {
+            return Ok(view.clone());
+        }
+        // Under the lock: a commit that ends now takes the lock next and drops this view; one that ended before is in it.
+        let opened = catch_unwind(AssertUnwindSafe(|| View::open(database)))
+            .unwrap_or_else(|panic| Err(panicked("read", &*panic)))
+            .inspect_err(|_| self.suspect.store(true, Relaxed))?;
+        Ok(view.insert(Arc::new(opened)).clone())
+    }
+
+    /// For who writes: the database, opened anew if need be.
+    fn database(&self) -> Result<Arc<Database>> {
+        if self.suspect.swap(false, Relaxed) {
+            self.fail();
+        }
+        if let OpenFile::Open { database, .. } = &*self.file.read() {
+            return Ok(database.clone());
+        }
+        let mut file = self.file.write();
+        self.reopen_if_failed(&mut file)?;
+        match &*file {
+            OpenFile::Open { database, .. } => Ok(database.clone()),
+            OpenFile::Failed | OpenFile::Closed => Err(error(ErrorKind::Closed, "write")),
+        }
+    }
+
+    fn reopen_if_failed(&self, file: &mut OpenFile) -> Result<()> {
+        if matches!(file, OpenFile::Failed) {
+            let Opened { database, .. } = file::open(&self.config)?;
+            // What was acknowledged and not yet on disk is gone, and the failed write may or may not have happened.
+            self.belief.lose();
+            *file = OpenFile::Open { database: Arc::new(database), view: None };
+        }
+        Ok(())
+    }
+
+    /// Lets go of the file after a failure, so that it can be opened anew.
+    #[cold]
+    fn fail(&self) {
+        let mut file = self.file.write();
+        if matches!(*file, OpenFile::Open { .. }) {
+            let failed = std::mem::replace(&mut *file, OpenFile::Failed);
+            // redb writes when it is dropped, and may stumble again. The lock is held meanwhile, so that nobody opens the file
+            // before it is let go.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        }
+    }
+
+    /// Works in a transaction and commits it. Says whether it is on disk.
+    fn commit(
+        &self,
+        database: &Database,
+        work: &mut dyn FnMut(&mut dyn RowsMut) -> Result<Wanted>,
+    ) -> Result<bool> {
+        let mut transaction = database.begin_write().map_err(while_doing("write"))?;
+        let wanted = work(&mut Doing {
+            transaction: &transaction,
+            records: transaction.open_table(RECORDS).map_err(while_doing("write"))?,
+            floors: transaction.open_table(FLOORS).map_err(while_doing("write"))?,
+        })?;
+        if wanted == Wanted::Nothing {
+            transaction.abort().map_err(while_doing("write"))?;
+            return Ok(false);
+        }
+        let is_flushed = wanted == Wanted::Flush
+            || (self.config.durability == Durability::Sync && is_on(Rule::CommitBeforeAcknowledge));
+        if !is_flushed {
+            transaction.set_durability(redb::Durability::None).map_err(while_doing("write"))?;
+        }
+        transaction.commit().map_err(while_doing("write"))?;
+        Ok(is_flushed)
+    }
+
+    /// From now on readers see what was committed.
+    fn drop_view(&self) {
+        let old = match &mut *self.file.write() {
+            OpenFile::Open { view, .. } => view.take(),
+            OpenFile::Failed | OpenFile::Closed => None,
+        };
+        drop(old);
+    }
+}
+
+impl Backend for Redb {
+    const NAME: &'static str = NAME;
+    type View = View;
+
+    fn read<T>(&self, read: impl FnOnce(&View) -> Result<T>) -> Result<T> {
+        let view = self.view()?;
+        catch_unwind(AssertUnwindSafe(|| read(&view))).unwrap_or_else(|panic| {
+            self.suspect.store(true, Relaxed);
+            Err(panicked("read", &*panic))
+        })
+    }
+
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn RowsMut) -> Result<Wanted>) -> Result<bool> {
+        let committed = {
+            let database = self.database()?;
+            catch_unwind(AssertUnwindSafe(|| self.commit(&database, work)))
+                .unwrap_or_else(|panic| Err(panicked("write", &*panic)))
+        };
+        match committed {
+            Ok(_) => self.drop_view(),
+            Err(_) => self.fail(),
+        }
+        committed
+    }
+
+    fn close(&self) -> Result<()> {
+        let closed = std::mem::replace(&mut *self.file.write(), OpenFile::Closed);
+        let OpenFile::Open { database, view } = closed else { return Ok(()) };
+        catch_unwind(AssertUnwindSafe(|| {
+            drop(view);
+            // The writer's clone is gone: the mark of closing was the last transaction.
+            match Arc::try_unwrap(database) {
+                Ok(database) => database.close().map_err(while_doing("close")),
+                Err(shared) => {
+                    drop(shared);
+                    Ok(())
+                }
+            }
+        }))
+        .unwrap_or_else(|panic| Err(panicked("close", &*panic)))
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(*self.file.read(), OpenFile::Closed)
+    }
+}
