@@ -24,6 +24,11 @@ cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     --json FILE  writes the rows there too
     --quick      fewer rounds and fewer rivals: under a minute once built, and less sure of itself
 
+cargo xtask bench tiers [--filter ID[,ID ..]] [--json FILE] [--quick]
+    Durable tiers against the engines beneath them, used well: the same table, and where there is a C compiler also
+    with a disk whose flush takes a millisecond more. On the disk of temporary files, or of NANOTIER_BENCH_DIR.
+    Options as above.
+
 cargo xtask bench churn [--seconds N] [--factor F]
     How long single operations take while keys, weights and the capacity change, next to quick_cache's.
     --seconds N  for so long (60)
@@ -60,6 +65,7 @@ pub(crate) enum Command {
     Test(Test),
     Soak { minutes: u32 },
     Compare(Compare),
+    Tiers(Compare),
     Churn(Churn),
     HitRatio(HitRatio),
 }
@@ -73,7 +79,7 @@ pub(crate) struct Test {
     pub(crate) lanes: Vec<String>,
 }
 
-/// What `bench compare` is told, to be handed on: the program knows its rows, we do not.
+/// What `bench compare` and `bench tiers` are told, to be handed on: the program knows its rows, we do not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compare {
     pub(crate) quick: bool,
@@ -178,18 +184,22 @@ fn soak(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
 
 fn bench(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     match parser.next()? {
-        Some(Value(word)) if word == "compare" => compare(parser),
+        Some(Value(word)) if word == "compare" => compare(parser, Command::Compare),
+        Some(Value(word)) if word == "tiers" => compare(parser, Command::Tiers),
         Some(Value(word)) if word == "churn" => churn(parser),
         Some(Short('h') | Long("help")) => Ok(Command::Help),
         Some(Value(word)) => {
-            Err(format!("unknown benchmark `{}`: compare or churn", word.to_string_lossy()).into())
+            Err(format!("unknown benchmark `{}`: compare, tiers or churn", word.to_string_lossy()).into())
         }
         Some(option) => Err(option.unexpected()),
-        None => Err("which benchmark? compare or churn".into()),
+        None => Err("which benchmark? compare, tiers or churn".into()),
     }
 }
 
-fn compare(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+fn compare(
+    parser: &mut lexopt::Parser,
+    command: fn(Compare) -> Command,
+) -> Result<Command, lexopt::Error> {
     let mut compare = Compare::default();
     while let Some(word) = parser.next()? {
         match word {
@@ -200,7 +210,7 @@ fn compare(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Command::Compare(compare))
+    Ok(command(compare))
 }
 
 fn churn(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {

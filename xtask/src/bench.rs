@@ -1,4 +1,4 @@
-//! `bench compare`, `bench churn` and `hit-ratio`: build the comparison with other caches, which is a workspace of its own, and run
+//! `bench compare`, `bench tiers`, `bench churn` and `hit-ratio`: build the comparison with other caches, which is a workspace of its own, and run
 //! it.
 //!
 //! Unlike a lane it is not timed, logged or counted here: it draws on the terminal itself, and its answer is
@@ -13,6 +13,10 @@ use crate::workspace::Workspace;
 
 pub(crate) fn compare(workspace: &Workspace, wanted: &Compare) -> Result<ExitCode, String> {
     run(workspace, compare_command(workspace, wanted)?)
+}
+
+pub(crate) fn tiers(workspace: &Workspace, wanted: &Compare) -> Result<ExitCode, String> {
+    run(workspace, tiers_command(workspace, wanted)?)
 }
 
 pub(crate) fn churn(workspace: &Workspace, wanted: &Churn) -> Result<ExitCode, String> {
@@ -35,19 +39,32 @@ fn run(workspace: &Workspace, mut command: Command) -> Result<ExitCode, String> 
 }
 
 fn compare_command(workspace: &Workspace, wanted: &Compare) -> Result<Command, String> {
-    let mut command = program(workspace);
-    repeat(&mut command, "--filter", &wanted.filters);
+    let mut command = program(workspace, &[]);
+    add_rows(&mut command, wanted)?;
+    Ok(command)
+}
+
+/// What durable tiers stand on is built for them alone.
+fn tiers_command(workspace: &Workspace, wanted: &Compare) -> Result<Command, String> {
+    let mut command = program(workspace, &["--features", "tiers"]);
+    command.arg("tiers");
+    add_rows(&mut command, wanted)?;
+    Ok(command)
+}
+
+fn add_rows(command: &mut Command, wanted: &Compare) -> Result<(), String> {
+    repeat(command, "--filter", &wanted.filters);
     if let Some(json) = &wanted.json {
         command.arg("--json").arg(where_we_are("--json", json)?);
     }
     if wanted.quick {
         command.arg("--quick");
     }
-    Ok(command)
+    Ok(())
 }
 
 fn churn_command(workspace: &Workspace, wanted: &Churn) -> Command {
-    let mut command = program(workspace);
+    let mut command = program(workspace, &[]);
     command.arg("churn");
     for (option, value) in [("--seconds", &wanted.seconds), ("--factor", &wanted.factor)] {
         if let Some(value) = value {
@@ -58,7 +75,7 @@ fn churn_command(workspace: &Workspace, wanted: &Churn) -> Command {
 }
 
 fn hit_ratio_command(workspace: &Workspace, wanted: &HitRatio) -> Result<Command, String> {
-    let mut command = program(workspace);
+    let mut command = program(workspace, &[]);
     command.arg("hit-ratio");
     repeat(&mut command, "--filter", &wanted.filters);
     repeat(&mut command, "--policy", &wanted.policies);
@@ -83,11 +100,11 @@ fn hit_ratio_command(workspace: &Workspace, wanted: &HitRatio) -> Result<Command
 }
 
 /// The program, ready to be told what is wanted.
-fn program(workspace: &Workspace) -> Command {
+fn program(workspace: &Workspace, features: &[&str]) -> Command {
     let mut command = workspace.cargo();
     command.args(["run", "--release", "--locked", "--manifest-path", MANIFEST, "--target-dir"]);
     // Not the usual folder itself: its profile is its own, and nothing that it builds is of use to others.
-    command.arg(workspace.target.join("compare")).arg("--");
+    command.arg(workspace.target.join("compare")).args(features).arg("--");
     command
 }
 
@@ -147,6 +164,12 @@ mod tests {
         let hit_ratio = words(hit_ratio_command(&pretend(), &HitRatio::default()));
         assert_eq!(hit_ratio[..compare.len()], compare);
         assert_eq!(hit_ratio[compare.len()..], ["hit-ratio", "--svg", "root/target/xtask/hit-ratio.svg"]);
+    }
+
+    #[test]
+    fn tiers_are_built_only_for_those_who_ask_for_them() {
+        let words = words(tiers_command(&pretend(), &Compare::default())).join(" ");
+        assert!(words.ends_with(" --features tiers -- tiers"), "{words}");
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Test(wanted) => test(&Workspace::open()?, &wanted),
         Command::Soak { minutes } => soak(&Workspace::open()?, minutes),
         Command::Compare(wanted) => bench::compare(&Workspace::open()?, &wanted),
+        Command::Tiers(wanted) => bench::tiers(&Workspace::open()?, &wanted),
         Command::Churn(wanted) => bench::churn(&Workspace::open()?, &wanted),
         Command::HitRatio(wanted) => bench::hit_ratio(&Workspace::open()?, &wanted),
     });

@@ -14,6 +14,9 @@ cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     --quick      fewer rounds, and only those rivals against whom a goal is set: under a minute
     --list       says which rows there are
 
+cargo xtask bench tiers [--filter ID[,ID ..]] [--json FILE] [--quick]
+    durable tiers against what they stand on; the same options
+
 cargo xtask hit-ratio ..
     another question, in the same program: `hit-ratio --help` says more
 

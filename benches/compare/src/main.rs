@@ -52,14 +52,25 @@ fn run() -> Result<ExitCode, String> {
     {
         return rows::memory::answer(&name.to_string_lossy());
     }
-    let args = Args::parse(words)?;
+    #[cfg(feature = "tiers")]
+    if words.get(1).is_some_and(|word| word == TIERS) {
+        if let Some(ran) = rows::tiers::slow::again() {
+            return ran;
+        }
+        return ask(Args::parse(words.into_iter().skip(1))?, rows::tiers::ROWS);
+    }
+    ask(Args::parse(words)?, rows::ROWS)
+}
+
+/// Runs those of `rows` that are wanted, and says what came out.
+fn ask(args: Args, rows: &[(&str, rows::Run)]) -> Result<ExitCode, String> {
     if args.help {
         print!("{}", args::USAGE);
         return Ok(ExitCode::SUCCESS);
     }
-    let ids: Vec<&str> = rows::ROWS.iter().map(|(id, _)| *id).collect();
+    let ids: Vec<&str> = rows.iter().map(|(id, _)| *id).collect();
     args.check(&ids)?;
-    let wanted = rows::ROWS.iter().filter(|(id, _)| args.wants(id));
+    let wanted = rows.iter().filter(|(id, _)| args.wants(id));
     if args.list {
         for (id, _) in wanted {
             println!("{id:<24} {}", goals::question(id).what);
@@ -76,5 +87,7 @@ fn run() -> Result<ExitCode, String> {
     Ok(if has_failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 
+#[cfg(feature = "tiers")]
+const TIERS: &str = "tiers";
 const EXIT_FAILED: u8 = 1;
 const EXIT_BAD_USAGE: u8 = 2;

@@ -10,11 +10,13 @@ pub(crate) mod memory;
 mod read_through;
 mod slots;
 mod text;
+#[cfg(feature = "tiers")]
+pub(crate) mod tiers;
 mod zipf;
 
 use crate::bench::Bench;
 
-type Run = fn(&mut Bench);
+pub(crate) type Run = fn(&mut Bench);
 
 pub(crate) const ROWS: &[(&str, Run)] = &[
     ("hot-hit-1t", hit::one_thread),
@@ -67,6 +69,14 @@ mod tests {
     fn every_row_has_its_question_and_the_other_way_round() {
         let rows: Vec<_> = ROWS.iter().map(|(id, _)| *id).collect();
         let questions: Vec<_> = QUESTIONS.iter().map(|question| question.id).collect();
+        assert_eq!(rows, questions);
+    }
+
+    #[cfg(feature = "tiers")]
+    #[test]
+    fn every_row_of_tiers_has_its_question_and_the_other_way_round() {
+        let rows: Vec<_> = tiers::ROWS.iter().map(|(id, _)| *id).collect();
+        let questions: Vec<_> = crate::goals::tiers::QUESTIONS.iter().map(|question| question.id).collect();
         assert_eq!(rows, questions);
     }
 }

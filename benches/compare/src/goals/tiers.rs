@@ -1,0 +1,45 @@
+//! What durable tiers must reach, each against the engine beneath it, used well, in the same run.
+
+use super::Limit::{AtMost, CyclesMore};
+use super::{Question, ask, goal, ratio};
+
+const SLOW: &str = "1 ms flush";
+const TOGETHER: &str = "nanotier, 16 writers";
+const COMMITS: &str = "nanotier, commits";
+const BATCHED: &str = "nanotier, batches";
+const ONE_BY_ONE: &str = "nanotier, one by one";
+
+#[rustfmt::skip]
+pub(crate) const QUESTIONS: &[Question] = &[
+    ask("redb-get", "read of one record, decoded; redb: a transaction and a table opened per get, the value copied", &[
+        ratio("redb", 1.15),
+        ratio("redb", 0.55).stretch(),
+    ]),
+    ask("redb-put-sync", "one put on disk when it returns, nobody else writes", &[
+        ratio("redb", 1.10),
+        ratio("redb", 1.10).of(SLOW),
+        ratio("redb", 1.03).stretch(),
+    ]),
+    ask("redb-put-sync-16", "puts by sixteen threads, each on disk when it returns, against one thread of redb", &[
+        ratio("redb", 1.0 / 3.0).by(TOGETHER),
+        ratio("redb", 1.0 / 11.0).by(TOGETHER).of(SLOW),
+        ratio("redb", 1.0 / 14.0).by(TOGETHER).of(SLOW).stretch(),
+        goal("", AtMost(1.0 / 0.9)).by(COMMITS),
+    ]),
+    ask("redb-batch-100", "puts a hundred at a time, in one commit; per put", &[
+        ratio("redb", 1.10),
+        ratio("redb", 1.10).of(SLOW),
+        ratio(ONE_BY_ONE, 1.0 / 5.0).by(BATCHED),
+        ratio(ONE_BY_ONE, 1.0 / 40.0).by(BATCHED).of(SLOW),
+    ]),
+    ask("chain-memory-hit", "get of resident keys through a cache over redb, String to shared bytes, one thread", &[
+        ratio("foyer hybrid await", 0.10).by("nanotier await"),
+        ratio("foyer hybrid try_unwrap", 0.08).by("nanotier try_now"),
+        goal("nanotier await, no tier", CyclesMore(2.0)).by("nanotier await"),
+        goal("nanotier try_now, no tier", CyclesMore(2.0)).by("nanotier try_now"),
+    ]),
+    ask("chain-l2-hit", "get of what is not in memory but in redb, copied into memory", &[
+        ratio("foyer hybrid", 0.30),
+        ratio("foyer hybrid", 0.15).stretch(),
+    ]),
+];
