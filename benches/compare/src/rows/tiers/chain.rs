@@ -87,7 +87,7 @@ impl Foyer {
         let folder = folder();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let device = FsDeviceBuilder::new(folder.path()).with_capacity(256 << 20).build().expect("a device");
+        let device = FsDeviceBuilder::new(folder.path()).with_capacity(1 << 30).build().expect("a device");
         let cache = runtime
             .block_on(
                 HybridCacheBuilder::new()
