@@ -20,6 +20,8 @@ pub const FORMAT: u8 = 1;
 pub const HEADER_LEN: usize = 96;
 /// Length of the checksum at the end.
 const CHECKSUM_LEN: usize = 4;
+/// Length of a tombstone or a blank: nothing is shorter.
+pub const MARK_LEN: usize = HEADER_LEN + CHECKSUM_LEN;
 
 /// The record is a tombstone: header only.
 const FLAG_REMOVED: u8 = 1;
@@ -191,6 +193,17 @@ impl Framing {
     }
 }
 
+/// True for the bytes of a tombstone or a blank, as far as a look at the header tells: no checksum is verified.
+///
+/// For stores that keep an order of age: a mark that has to stay need not stand before what can leave.
+#[must_use]
+pub fn is_mark(bytes: &[u8]) -> bool {
+    bytes.len() == MARK_LEN
+        && Header::read(bytes).is_ok_and(|header| {
+            header.flags & FLAG_REMOVED != 0 || header.deadlines.usable_until == Timestamp::ZERO
+        })
+}
+
 /// The fixed fields, in the order of FORMATS.md.
 struct Header {
     flags: u8,
@@ -208,7 +221,7 @@ struct Header {
 
 impl Header {
     fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
-        if bytes.len() < HEADER_LEN + CHECKSUM_LEN {
+        if bytes.len() < MARK_LEN {
             return Err(Unreadable::Short);
         }
         let mut fields = Fields(bytes);
@@ -319,6 +332,20 @@ mod tests {
         let tombstone = Framing::default().encode(&path, None, version, taken_at).unwrap();
         let (entry, _) = Framing::default().decode(&path, &tombstone.into()).unwrap();
         assert_eq!(entry, Entry::Removed(version));
+    }
+
+    #[test]
+    fn tombstones_and_blanks_are_marks_and_nothing_else_is() {
+        let (namespace, bytes) = framed();
+        let path = Path::new(&namespace, &b"key"[..]);
+        let framed = |record: Option<&Record>| {
+            Framing::default().encode(&path, record, Version::ZERO, Timestamp::from_millis(9)).unwrap()
+        };
+        let blank = Record::blank(Version::ZERO, Timestamp::from_millis(7));
+        let empty = Record { deadlines: Deadlines::NEVER, ..blank.clone() };
+        assert!(is_mark(&framed(None)) && is_mark(&framed(Some(&blank))));
+        assert!(!is_mark(&framed(Some(&empty))), "an empty value is a value");
+        assert!(!is_mark(&bytes) && !is_mark(b"") && !is_mark(&[0; MARK_LEN]));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::ops::RangeBounds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use nanotier_tier::embedded::{Backend, Belief, Range, Rows, RowsMut, Visit, Wanted};
 use nanotier_tier::rules::{Rule, is_on};
@@ -15,9 +15,24 @@ use redb::{
 };
 
 use crate::builder::Config;
-use crate::error::{NAME, error, panicked, while_doing};
+use crate::error::{NAME, error, io_while_doing, panicked, while_doing};
 use crate::file::{self, Opened};
-use crate::tables::{BELIEVED_SINCE, Bytewise, CLOSED, FLOORS, META, RECORDS};
+use crate::sample::{Dice, sample};
+use crate::tables::{BELIEVED_SINCE, BYTES, Bytewise, CLOSED, FLOORS, META, RECORDS};
+
+/// How large a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Size {
+    /// Rows: records, tombstones and blanks, expired ones too.
+    pub rows: u64,
+    /// What they take, keys and records: this is what [`bytes_max`](crate::Builder::bytes_max) bounds.
+    pub row_bytes: u64,
+    /// The length of the file.
+    pub file_bytes: u64,
+    /// What in the file holds nothing of use: free pages, and the rest of pages that are not full.
+    pub free_bytes: u64,
+}
 
 /// A redb file as what a store stands on.
 pub(crate) struct Redb {
@@ -26,6 +41,9 @@ pub(crate) struct Redb {
     belief: Belief,
     /// Set by a reader over whom redb stumbled: the next writer opens the file anew.
     suspect: AtomicBool,
+    /// What all records take, with their keys, as of the last commit. Changed by who writes, and there is one at a time.
+    bytes: AtomicU64,
+    dice: Dice,
 }
 
 /// The file's state. Readers share the lock for as long as it takes to clone an `Arc`; it is taken alone to open, to close,
@@ -79,6 +97,8 @@ struct Doing<'t> {
     transaction: &'t WriteTransaction,
     records: Table<'t, Bytewise, Bytewise>,
     floors: Table<'t, Bytewise, Bytewise>,
+    bytes: u64,
+    dice: &'t Dice,
 }
 
 impl Rows for Doing<'_> {
@@ -97,19 +117,39 @@ impl Rows for Doing<'_> {
 
 impl RowsMut for Doing<'_> {
     fn put(&mut self, key: &[u8], framed: &[u8], _: Timestamp) -> Result<()> {
-        self.records.insert(key, framed).map(drop).map_err(while_doing("write"))
+        let old = self.records.insert(key, framed).map_err(while_doing("write"))?;
+        let old = old.map_or(0, |old| row_len(key, old.value()));
+        self.bytes = self.bytes.saturating_sub(old) + row_len(key, framed);
+        Ok(())
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<()> {
-        self.records.remove(key).map(drop).map_err(while_doing("write"))
+        let old = self.records.remove(key).map_err(while_doing("write"))?;
+        self.bytes = self.bytes.saturating_sub(old.map_or(0, |old| row_len(key, old.value())));
+        Ok(())
     }
 
     fn remove_all(&mut self, range: Range<'_>) -> Result<()> {
-        self.records.retain_in::<&[u8], _>(range, |_, _| false).map_err(while_doing("clear"))
+        let mut removed = 0;
+        let drop_row = |key: &[u8], value: &[u8]| {
+            removed += row_len(key, value);
+            false
+        };
+        self.records.retain_in::<&[u8], _>(range, drop_row).map_err(while_doing("clear"))?;
+        self.bytes = self.bytes.saturating_sub(removed);
+        Ok(())
     }
 
     fn put_floor(&mut self, namespace: &[u8], floor: &[u8]) -> Result<()> {
         self.floors.insert(namespace, floor).map(drop).map_err(while_doing("clear"))
+    }
+
+    fn bytes(&self) -> Result<Option<u64>> {
+        Ok(Some(self.bytes))
+    }
+
+    fn eldest(&self, most: usize) -> Result<Vec<Vec<u8>>> {
+        sample(&self.records, self.dice, most)
     }
 
     fn mark_closed(&mut self, believed_since: Timestamp) -> Result<()> {
@@ -118,6 +158,19 @@ impl RowsMut for Doing<'_> {
         meta.insert(BELIEVED_SINCE, believed_since.as_millis()).map_err(while_doing("close"))?;
         Ok(())
     }
+}
+
+impl Doing<'_> {
+    /// Keeps what all records take with what changed it.
+    fn keep_bytes(&self) -> Result<()> {
+        let mut meta = self.transaction.open_table(META).map_err(while_doing("write"))?;
+        meta.insert(BYTES, self.bytes).map(drop).map_err(while_doing("write"))
+    }
+}
+
+/// What a row takes.
+fn row_len(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
 }
 
 fn get(table: &impl ReadableTable<Bytewise, Bytewise>, key: &[u8]) -> Result<Option<Bytes>> {
@@ -143,11 +196,32 @@ fn visit_rows<'a>(
 impl Redb {
     /// Opens the file.
     pub(crate) fn open(config: Config) -> Result<(Self, Belief)> {
-        let Opened { database, believed_since } = file::open(&config)?;
+        let Opened { database, believed_since, bytes } = file::open(&config)?;
         let belief = Belief::new(believed_since.map(Timestamp::from_millis));
         let file = RwLock::new(OpenFile::Open { database: Arc::new(database), view: None });
-        let redb = Self { config, file, belief: belief.clone(), suspect: AtomicBool::new(false) };
+        let redb = Self {
+            config,
+            file,
+            belief: belief.clone(),
+            suspect: AtomicBool::new(false),
+            bytes: AtomicU64::new(bytes),
+            dice: Dice::default(),
+        };
         Ok((redb, belief))
+    }
+
+    /// How large it is.
+    pub(crate) fn size(&self) -> Result<Size> {
+        let file_bytes = std::fs::metadata(&self.config.path).map_err(io_while_doing("look"))?.len();
+        self.read(|view| {
+            let records = view.records.stats().map_err(while_doing("look"))?;
+            Ok(Size {
+                rows: view.records.len().map_err(while_doing("look"))?,
+                row_bytes: self.bytes.load(Relaxed),
+                file_bytes,
+                free_bytes: file_bytes.saturating_sub(records.stored_bytes() + records.metadata_bytes()),
+            })
+        })
     }
 
     /// The newest committed state.
@@ -193,7 +267,8 @@ impl Redb {
 
     fn reopen_if_failed(&self, file: &mut OpenFile) -> Result<()> {
         if matches!(file, OpenFile::Failed) {
-            let Opened { database, .. } = file::open(&self.config)?;
+            let Opened { database, bytes, .. } = file::open(&self.config)?;
+            self.bytes.store(bytes, Relaxed);
             // What was acknowledged and not yet on disk is gone, and the failed write may or may not have happened.
             self.belief.lose();
             *file = OpenFile::Open { database: Arc::new(database), view: None };
@@ -220,11 +295,21 @@ impl Redb {
         work: &mut dyn FnMut(&mut dyn RowsMut) -> Result<Wanted>,
     ) -> Result<bool> {
         let mut transaction = database.begin_write().map_err(while_doing("write"))?;
-        let wanted = work(&mut Doing {
-            transaction: &transaction,
-            records: transaction.open_table(RECORDS).map_err(while_doing("write"))?,
-            floors: transaction.open_table(FLOORS).map_err(while_doing("write"))?,
-        })?;
+        let before = self.bytes.load(Relaxed);
+        let (wanted, bytes) = {
+            let mut doing = Doing {
+                transaction: &transaction,
+                records: transaction.open_table(RECORDS).map_err(while_doing("write"))?,
+                floors: transaction.open_table(FLOORS).map_err(while_doing("write"))?,
+                bytes: before,
+                dice: &self.dice,
+            };
+            let wanted = work(&mut doing)?;
+            if doing.bytes != before {
+                doing.keep_bytes()?;
+            }
+            (wanted, doing.bytes)
+        };
         if wanted == Wanted::Nothing {
             transaction.abort().map_err(while_doing("write"))?;
             return Ok(false);
@@ -235,6 +320,7 @@ impl Redb {
             transaction.set_durability(redb::Durability::None).map_err(while_doing("write"))?;
         }
         transaction.commit().map_err(while_doing("write"))?;
+        self.bytes.store(bytes, Relaxed);
         Ok(is_flushed)
     }
 

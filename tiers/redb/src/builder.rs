@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) horizon: Duration,
     pub(crate) sweep_interval: Duration,
     pub(crate) cache_size: usize,
+    pub(crate) bytes_max: Option<u64>,
     pub(crate) value_len_max: usize,
     pub(crate) framing: Framing,
 }
@@ -53,7 +54,7 @@ impl Config {
             durability: self.durability,
             horizon: self.horizon,
             sweep_interval: self.sweep_interval,
-            bytes_max: None,
+            bytes_max: self.bytes_max,
             value_len_max: self.value_len_max,
             framing: self.framing.clone(),
         }
@@ -73,6 +74,8 @@ impl Builder {
     pub const CACHE_SIZE_MIN: usize = 1024 * 1024;
     /// The largest value unless told otherwise, in bytes.
     pub const VALUE_LEN_MAX_DEFAULT: usize = 512 * 1024 * 1024;
+    /// The least that all records together may be bounded to, in bytes: the longest key and its record fit.
+    pub const BYTES_MAX_MIN: u64 = 128 * 1024;
     /// The most that the largest value may be: redb takes no more than 3 GiB for one record.
     pub const VALUE_LEN_LIMIT: usize = 2 * 1024 * 1024 * 1024;
     /// The shortest loss window.
@@ -87,6 +90,7 @@ impl Builder {
             horizon: Self::HORIZON_DEFAULT,
             sweep_interval: Self::SWEEP_INTERVAL_DEFAULT,
             cache_size: Self::CACHE_SIZE_DEFAULT,
+            bytes_max: None,
             value_len_max: Self::VALUE_LEN_MAX_DEFAULT,
             framing: Framing::default(),
         };
@@ -133,6 +137,18 @@ impl Builder {
     /// How much memory redb may cache pages in, in bytes.
     pub fn cache_size(mut self, bytes: usize) -> Self {
         self.config.cache_size = bytes;
+        self
+    }
+
+    /// How many bytes all records together may take, keys and headers of 100 bytes included. Unbounded by default.
+    ///
+    /// A write that finds no room lets others leave, in its own transaction: what has expired first, then the oldest of a sample. The version of what
+    /// leaves is kept for the horizon in a mark of 100 bytes, so that nothing older comes back. Locks, counters and marks do not leave: a
+    /// store full of them answers [`ErrorKind::Full`], and [`ErrorKind::TooLarge`] for a record larger than all this.
+    ///
+    /// The file is larger: redb needs pages for its tree, and room for the next commit. Twice this is a safe guess.
+    pub fn bytes_max(mut self, bytes: u64) -> Self {
+        self.config.bytes_max = Some(bytes);
         self
     }
 
@@ -196,6 +212,12 @@ impl Builder {
             return Err(refused(format!(
                 "redb needs {} bytes to cache pages in, or more",
                 Self::CACHE_SIZE_MIN
+            )));
+        }
+        if config.bytes_max.is_some_and(|bytes| bytes < Self::BYTES_MAX_MIN) {
+            return Err(refused(format!(
+                "a store is bounded to {} bytes or more, or not at all",
+                Self::BYTES_MAX_MIN
             )));
         }
         if value_len_max == 0 || value_len_max > Self::VALUE_LEN_LIMIT {

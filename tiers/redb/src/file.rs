@@ -12,13 +12,15 @@ use redb::{Database, ReadableTable, TableHandle};
 use crate::builder::{Config, OnDamage};
 use crate::disk::Disk;
 use crate::error::{error, io_while_doing, panicked, while_doing};
-use crate::tables::{BELIEVED_SINCE, CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, RECORDS};
+use crate::tables::{BELIEVED_SINCE, BYTES, Bytewise, CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, RECORDS};
 
 /// An open file.
 pub(crate) struct Opened {
     pub(crate) database: Database,
     /// Since when it is believed, in milliseconds: 0 if it has never been left in disorder. `None`: from now on.
     pub(crate) believed_since: Option<u64>,
+    /// What all records take.
+    pub(crate) bytes: u64,
 }
 
 /// Opens the file, creates it where there is none, and starts cold where that is wanted.
@@ -46,14 +48,15 @@ fn open_as_it_is(config: &Config) -> Result<Opened> {
             .set_check_integrity_on_open(config.check_on_open)
             .create_with_backend(Disk::new(file).map_err(while_doing("open"))?)
             .map_err(while_doing("open"))?;
-        let believed_since = mark_open(&database)?.or(is_new.then_some(0));
-        Ok(Opened { database, believed_since })
+        let (believed_since, bytes) = mark_open(&database)?;
+        Ok(Opened { database, believed_since: believed_since.or(is_new.then_some(0)), bytes })
     }))
     .unwrap_or_else(|panic| Err(panicked("open", &*panic)))
 }
 
 /// Marks the database as open, on disk before anything is acknowledged. If it was closed properly, says since when it is believed.
-fn mark_open(database: &Database) -> Result<Option<u64>> {
+/// Says also what all records take.
+fn mark_open(database: &Database) -> Result<(Option<u64>, u64)> {
     let transaction = database.begin_write().map_err(while_doing("open"))?;
     let tables = transaction.list_tables().map_err(while_doing("open"))?;
     let names: Vec<String> = tables.map(|table| table.name().to_owned()).collect();
@@ -61,7 +64,7 @@ fn mark_open(database: &Database) -> Result<Option<u64>> {
     if !is_empty && !names.iter().any(|name| name == META.name()) {
         return Err(error(ErrorKind::Config, "open").with_detail("this is another program's redb database"));
     }
-    let believed_since = {
+    let answer = {
         let mut meta = transaction.open_table(META).map_err(while_doing("open"))?;
         let layout = meta.get(LAYOUT).map_err(while_doing("open"))?.map(|layout| layout.value());
         match layout {
@@ -80,13 +83,29 @@ fn mark_open(database: &Database) -> Result<Option<u64>> {
             meta.get(CLOSED).map_err(while_doing("open"))?.is_some_and(|closed| closed.value() == 1);
         meta.insert(LAYOUT, LAYOUT_VERSION).map_err(while_doing("open"))?;
         meta.insert(CLOSED, 0).map_err(while_doing("open"))?;
-        transaction.open_table(RECORDS).map_err(while_doing("open"))?;
+        let records = transaction.open_table(RECORDS).map_err(while_doing("open"))?;
         transaction.open_table(FLOORS).map_err(while_doing("open"))?;
         let since = meta.get(BELIEVED_SINCE).map_err(while_doing("open"))?.map_or(0, |since| since.value());
-        was_closed.then_some(since)
+        let bytes = match meta.get(BYTES).map_err(while_doing("open"))?.map(|bytes| bytes.value()) {
+            Some(bytes) => bytes,
+            // A file from before they were counted, or a new one.
+            None => count_bytes(&records)?,
+        };
+        meta.insert(BYTES, bytes).map_err(while_doing("open"))?;
+        (was_closed.then_some(since), bytes)
     };
     transaction.commit().map_err(while_doing("open"))?;
-    Ok(believed_since)
+    Ok(answer)
+}
+
+/// What all records take, with their keys.
+fn count_bytes(records: &impl ReadableTable<Bytewise, Bytewise>) -> Result<u64> {
+    let mut bytes = 0;
+    for row in records.iter().map_err(while_doing("open"))? {
+        let (key, value) = row.map_err(while_doing("open"))?;
+        bytes += (key.value().len() + value.value().len()) as u64;
+    }
+    Ok(bytes)
 }
 
 /// A crash while redb lays out a new file leaves one that it takes for no database ever after. Such a file begins with

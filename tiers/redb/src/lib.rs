@@ -45,9 +45,11 @@ mod error;
 #[cfg(test)]
 mod failures;
 mod file;
+mod sample;
 mod store;
 mod tables;
 
+pub use backend::Size;
 pub use builder::{Builder, OnDamage};
 pub use nanotier_tier::Durability;
 pub use nanotier_tier::embedded::Stats;

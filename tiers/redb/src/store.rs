@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nanotier_tier::embedded::{Core, Embedded, Stats};
 use nanotier_tier::{Inline, Result, Store};
 
-use crate::backend::Redb;
+use crate::backend::{Redb, Size};
 use crate::builder::{Builder, Config};
 
 /// A store of records in one redb file. See the [crate](crate).
@@ -71,6 +71,15 @@ impl RedbStore {
     /// What the disk said.
     pub fn flush(&self) -> Result<()> {
         self.core.flush()
+    }
+
+    /// How large it is. Reads every page of the tree that is not a value's: for a look by hand, not for each request.
+    ///
+    /// # Errors
+    ///
+    /// What the disk said.
+    pub fn size(&self) -> Result<Size> {
+        self.core.backend().size()
     }
 
     /// What was done so far.

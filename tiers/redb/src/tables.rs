@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | records | a path's bytes: length of the namespace, namespace, key | a framed record or tombstone |
 //! | floors | a namespace | the version of its last clearing, and its bytes inverted |
-//! | meta | a word | a number: `layout`, the version of all this; `closed`, 1 if it was closed properly; `believed since` |
+//! | meta | a word | a number: `layout`, the version of all this; `closed`, 1 if it was closed properly; `believed since`; `bytes` of all rows |
 
 use redb::TableDefinition;
 
@@ -21,5 +21,7 @@ pub(crate) const LAYOUT_VERSION: u64 = 1;
 /// Under this word, from the first unclean opening on: since when the store is believed, in milliseconds. Closing properly
 /// afterwards does not make up for what was missed before.
 pub(crate) const BELIEVED_SINCE: &str = "believed since";
+/// Under this word: how many bytes all records take, with their keys. Kept by every transaction that changes it.
+pub(crate) const BYTES: &str = "bytes";
 /// Under this word: 1 if the store was closed properly, 0 while it is open.
 pub(crate) const CLOSED: &str = "closed";

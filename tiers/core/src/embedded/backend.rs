@@ -91,7 +91,8 @@ pub trait RowsMut: Rows {
     /// What the engine said.
     fn put_floor(&mut self, namespace: &[u8], floor: &[u8]) -> Result<()>;
 
-    /// How many bytes all rows take, keys and framed records, without what the engine adds. Asked once per transaction: cheap.
+    /// How many bytes all rows take, keys and framed records, without what the engine adds. Asked once per transaction, and once more
+    /// after a clearing: cheap.
     /// `None` if the engine does not know: such a store cannot be bounded.
     ///
     /// # Errors
@@ -101,8 +102,12 @@ pub trait RowsMut: Rows {
         Ok(None)
     }
 
-    /// The keys of some rows that were taken long ago, those that should leave first in front: at most `most`, tombstones and blanks too. An engine without
-    /// an order of age gives a sample of its rows, another one each time.
+    /// The keys of at most `most` rows that were taken long ago, in any order. Which of them leave is judged by who asks: those that expired,
+    /// then the oldest quarter.
+    ///
+    /// An engine without an order of age gives a sample of its rows, another one each time, and marks (tombstones and blanks) too. One with
+    /// such an order leaves out [marks](crate::record::is_mark), which have to stay and would stand before all else;
+    /// [`due`](Rows::due) knows them.
     ///
     /// # Errors
     ///

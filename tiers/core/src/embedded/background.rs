@@ -156,6 +156,8 @@ pub(super) struct Sweep {
     next_due: Timestamp,
     /// Nothing can come due before this moment. From the last whole pass.
     idle_until: Timestamp,
+    /// The store is no larger than it may be, or cannot be made smaller; from then on those who write see to it.
+    shrunk: bool,
 }
 
 impl Sweep {
@@ -168,6 +170,13 @@ impl Sweep {
 
     /// Looks at some rows and removes those that may go.
     pub(super) fn step<B: Backend>(&mut self, inner: &Shared<B>) -> Result<Step> {
+        // Nobody who writes shrinks a store that was opened with a smaller bound than before.
+        if inner.options.bytes_max.is_some() && !self.shrunk {
+            self.shrunk = matches!(inner.submit(Job::Shrink)?, Answer::Shrunk(false));
+            if !self.shrunk {
+                return Ok(Step::More(0));
+            }
+        }
         let (now, horizon) = (inner.now(), inner.options.horizon);
         if self.after.is_none() {
             self.next_due = now.plus(horizon);

@@ -18,6 +18,7 @@ use super::background::{Background, Step, Sweep};
 use super::belief::Belief;
 use super::desk::{Desk, after_all_with};
 use super::group::{Answer, Committer, Followers, Group, Job, panicked};
+use super::room::Room;
 use super::row::Row;
 use crate::capabilities::{Capabilities, Durability, Scope};
 use crate::context::{Attachment, Context, Event};
@@ -41,6 +42,9 @@ pub struct Options {
     /// How often expired records and old tombstones are looked for.
     pub sweep_interval: Duration,
     /// How many bytes all rows together may take, keys and framed records; `None` for any number.
+    ///
+    /// A write that would make them more lets others leave in its own transaction: what has expired, then what was taken long ago.
+    /// Versions that have to be known stay, as blanks. See "When a store is full" in `docs/TIERS.md`.
     pub bytes_max: Option<u64>,
     /// The largest value, in bytes.
     pub value_len_max: usize,
@@ -56,6 +60,10 @@ pub struct Stats {
     pub commits: u64,
     /// Writes, updates and clearings answered by them, refused ones that shared a transaction included.
     pub writes: u64,
+    /// Rows removed because they had expired and their version had served its time.
+    pub swept: u64,
+    /// Usable values that left because the store was full.
+    pub evicted: u64,
 }
 
 /// A store over a backend: what stands behind a file, redb or SQLite store. It has a thread of its own, which ends with it.
@@ -79,6 +87,10 @@ pub(super) struct Shared<B> {
     has_clock: AtomicBool,
     commits: AtomicU64,
     writes: AtomicU64,
+    swept: AtomicU64,
+    evicted: AtomicU64,
+    /// When it was full of what may not leave, and how large it was then.
+    exhausted: Mutex<Option<(u64, Timestamp)>>,
 }
 
 impl<B: Backend> Shared<B> {
@@ -111,22 +123,31 @@ impl<B: Backend> Committer for Shared<B> {
     fn commit(&self, own: &Job<'_>, followers: &mut Followers<'_>) -> Result<Vec<Answer>> {
         let mut answers = Vec::new();
         let mut wanted = Wanted::Nothing;
+        let mut room = None;
         let is_flushed = self.backend.transact(&mut |rows| {
             let (options, now) = (&self.options, self.now());
             let (framing, horizon) = (&options.framing, options.horizon);
-            let mut desk = Desk { rows, tier: B::NAME, framing, horizon, now, wanted: Wanted::Nothing };
+            let bound = options.bytes_max.map(|bytes_max| Room::new(bytes_max, *self.exhausted.lock()));
+            let mut desk =
+                Desk { rows, tier: B::NAME, framing, horizon, now, wanted: Wanted::Nothing, room: bound };
             answers.push(desk.job(own)?);
             // Who was answered by the last transaction has had time to come back meanwhile.
             while let Some(ticket) = followers.next() {
                 answers.push(desk.job(&ticket.job)?);
             }
             wanted = desk.wanted;
+            room = desk.room;
             Ok(wanted)
         })?;
+        if let Some(room) = room {
+            *self.exhausted.lock() = room.exhausted;
+            self.evicted.fetch_add(room.evicted, Relaxed);
+        }
         if wanted != Wanted::Nothing {
             self.background.committed(is_flushed, self.options.durability);
             self.commits.fetch_add(1, Relaxed);
             self.writes.fetch_add(answers.iter().map(writes_in).sum(), Relaxed);
+            self.swept.fetch_add(answers.iter().map(swept_in).sum(), Relaxed);
         }
         Ok(answers)
     }
@@ -136,7 +157,14 @@ fn writes_in(answer: &Answer) -> u64 {
     match answer {
         Answer::Wrote(wrote) => wrote.len() as u64,
         Answer::Updated(_) | Answer::Cleared(_) => 1,
-        Answer::Swept(_) | Answer::Done => 0,
+        Answer::Swept(_) | Answer::Shrunk(_) | Answer::Done => 0,
+    }
+}
+
+fn swept_in(answer: &Answer) -> u64 {
+    match answer {
+        Answer::Swept(swept) => *swept as u64,
+        _ => 0,
     }
 }
 
@@ -157,6 +185,9 @@ impl<B: Backend> Core<B> {
             has_clock: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            swept: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            exhausted: Mutex::new(None),
         });
         Background::start(&shared)?;
         Ok(Self { shared, closed: Mutex::new(false) })
@@ -177,7 +208,13 @@ impl<B: Backend> Core<B> {
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats { commits: self.shared.commits.load(Relaxed), writes: self.shared.writes.load(Relaxed) }
+        let Shared { commits, writes, swept, evicted, .. } = &*self.shared;
+        Stats {
+            commits: commits.load(Relaxed),
+            writes: writes.load(Relaxed),
+            swept: swept.load(Relaxed),
+            evicted: evicted.load(Relaxed),
+        }
     }
 
     /// Removes now what has expired and whose version has served its time, and says how many rows that were. The store

@@ -8,6 +8,7 @@ use nanotier_clock::Timestamp;
 
 use super::backend::{Range, RowsMut, Wanted};
 use super::group::{Answer, Job};
+use super::room::Room;
 use super::row::{Due, Floor, Row, due, due_of};
 use crate::entry::{Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +28,8 @@ pub(super) struct Desk<'t> {
     pub(super) now: Timestamp,
     /// What has to be committed.
     pub(super) wanted: Wanted,
+    /// What a size bound needs; `None` without one.
+    pub(super) room: Option<Room>,
 }
 
 impl Desk<'_> {
@@ -41,6 +44,7 @@ impl Desk<'_> {
                 self.clear(namespace, *version, *as_of).map(Answer::Cleared)
             }
             Job::Sweep { keys, indexed } => self.sweep(keys, *indexed).map(Answer::Swept),
+            Job::Shrink => self.shrink().map(Answer::Shrunk),
             Job::Flush => {
                 self.wanted = Wanted::Flush;
                 Ok(Answer::Done)
@@ -61,7 +65,8 @@ impl Desk<'_> {
         if let Err(error) = self.check_key(&write.path) {
             return Ok(Err(error));
         }
-        let held = match self.row(&write.path)?.held(self.tier) {
+        let row = self.row(&write.path)?;
+        let held = match row.held(self.tier) {
             Ok(held) => held,
             Err(damaged) => return Ok(Err(damaged)),
         };
@@ -69,7 +74,7 @@ impl Desk<'_> {
         if verdict != Wrote::Done {
             return Ok(Ok(verdict));
         }
-        let put = self.put(&write.path, write.record.as_deref(), write.version)?;
+        let put = self.put(&write.path, row.framed_len, write.record.as_deref(), write.version)?;
         Ok(put.map(|()| Wrote::Done))
     }
 
@@ -87,19 +92,30 @@ impl Desk<'_> {
         };
         let put = match effect {
             Effect::Keep => Ok(()),
-            Effect::Put(record) => self.put(&update.path, Some(&record), record.version)?,
-            Effect::Bury(version) => self.put(&update.path, None, version)?,
+            Effect::Put(record) => self.put(&update.path, row.framed_len, Some(&record), record.version)?,
+            Effect::Bury(version) => self.put(&update.path, row.framed_len, None, version)?,
         };
         Ok(put.map(|()| updated))
     }
 
-    /// Puts a record, or a tombstone. The inner error is about the record alone.
-    fn put(&mut self, path: &Path<'_>, record: Option<&Record>, version: Version) -> Result<Result<()>> {
+    /// Puts a record, or a tombstone, where a row of `old` bytes is. The inner error is about the record alone.
+    fn put(
+        &mut self,
+        path: &Path<'_>,
+        old: Option<usize>,
+        record: Option<&Record>,
+        version: Version,
+    ) -> Result<Result<()>> {
         let framed = match self.framing.encode(path, record, version, self.now) {
             Ok(framed) => framed,
             Err(refused) => return Ok(Err(refused)),
         };
-        self.rows.put(&path.to_bytes(), &framed, due_of(record, self.now, self.horizon))?;
+        let key = path.to_bytes();
+        if let Err(refused) = self.make_room(&key, old, framed.len())? {
+            return Ok(Err(refused));
+        }
+        self.rows.put(&key, &framed, due_of(record, self.now, self.horizon))?;
+        self.note_change(&key, old, Some(framed.len()));
         self.wanted = self.wanted.max(Wanted::Commit);
         Ok(Ok(()))
     }
@@ -119,6 +135,7 @@ impl Desk<'_> {
         }
         let (start, end) = bounds(namespace);
         self.rows.remove_all(range(&start, end.as_deref()))?;
+        self.note_removal();
         self.rows.put_floor(namespace.as_str().as_bytes(), &Floor::bytes(version))?;
         self.wanted = self.wanted.max(Wanted::Commit);
         Ok(Wrote::Done)
@@ -153,6 +170,7 @@ impl Desk<'_> {
             match due(self.framing, key, &framed, self.now, self.horizon) {
                 Due::Now => {
                     self.rows.remove(key)?;
+                    self.note_change(key, Some(framed.len()), None);
                     swept += 1;
                 }
                 // One that stays must not stand in the index's way for ever.

@@ -56,6 +56,8 @@ pub(super) enum Job<'a> {
         /// True if an index says that they come due: of those that stay it is told when they really do.
         indexed: bool,
     },
+    /// Lets rows leave as long as the store is larger than it may be.
+    Shrink,
     /// Brings to disk what was acknowledged before it was there.
     Flush,
     /// The same, and the mark that the store was closed properly, with since when it is believed.
@@ -71,6 +73,8 @@ pub(super) enum Answer {
     Updated(Result<Updated>),
     Cleared(Wrote),
     Swept(usize),
+    /// True if there is more to do.
+    Shrunk(bool),
     Done,
 }
 
@@ -89,6 +93,7 @@ impl Job<'_> {
                 Job::Clear { namespace: Cow::Owned(namespace.into_owned()), version, as_of }
             }
             Job::Sweep { keys, indexed } => Job::Sweep { keys, indexed },
+            Job::Shrink => Job::Shrink,
             Job::Flush => Job::Flush,
             Job::Close { believed_since } => Job::Close { believed_since },
         }

@@ -8,6 +8,7 @@
 //! | [`Core`] | the contract's methods over a backend; [`Embedded`] makes a [`Store`](crate::Store) of whatever has one |
 //! | `group` | group commit: those who write at the same time share one transaction and one flush |
 //! | `desk` | what a transaction does: every write is judged with what is held, where nobody can come between |
+//! | `room` | what leaves when a store that is bounded has no room, and what stays in its place |
 //! | `row` | what lies under a path: a framed record, the floor of its namespace, and when it may go |
 //! | `background` | the store's one thread: flushes what was acknowledged before it was on disk, sweeps what has expired |
 //! | [`files`] | new files and folders for their owner alone, that survive a power cut |
@@ -20,6 +21,7 @@ mod core;
 mod desk;
 pub mod files;
 mod group;
+mod room;
 mod row;
 
 pub use self::core::{Core, Embedded, Options, Stats};

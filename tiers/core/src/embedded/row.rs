@@ -21,17 +21,20 @@ pub(super) struct Row {
     floor: Floor,
     /// True if there are bytes that are no record of the path.
     pub(super) unreadable: bool,
+    /// How many bytes there are; `None` if there is no row.
+    pub(super) framed_len: Option<usize>,
 }
 
 impl Row {
     pub(super) fn read(rows: &(impl Rows + ?Sized), framing: &Framing, path: &Path<'_>) -> Result<Self> {
         let floor = Floor::read(rows, path.namespace())?;
         let Some(bytes) = rows.get(&path.to_bytes())? else {
-            return Ok(Self { entry: Entry::Absent, floor, unreadable: false });
+            return Ok(Self { entry: Entry::Absent, floor, unreadable: false, framed_len: None });
         };
+        let framed_len = Some(bytes.len());
         Ok(match framing.decode(path, &bytes) {
-            Ok((entry, _)) => Self { entry, floor, unreadable: false },
-            Err(_) => Self { entry: Entry::Absent, floor, unreadable: true },
+            Ok((entry, _)) => Self { entry, floor, unreadable: false, framed_len },
+            Err(_) => Self { entry: Entry::Absent, floor, unreadable: true, framed_len },
         })
     }
 
@@ -120,7 +123,7 @@ pub(super) fn due(framing: &Framing, key: &[u8], value: &[u8], now: Timestamp, h
         Entry::Present(record) if record.freshness(now) != Freshness::Expired => {
             Due::At(record.deadlines.usable_until.max(served))
         }
-        _ if taken_at < now.minus(horizon) => Due::Now,
+        _ if has_served(taken_at, now, horizon) => Due::Now,
         _ => Due::At(served),
     }
 }
@@ -133,8 +136,13 @@ pub(super) fn due_of(record: Option<&Record>, now: Timestamp, horizon: Duration)
         .map_or(served, |record| record.deadlines.usable_until.max(served))
 }
 
+/// True once the version of what was taken at `taken_at` has served its time.
+pub(super) fn has_served(taken_at: Timestamp, now: Timestamp, horizon: Duration) -> bool {
+    taken_at < now.minus(horizon)
+}
+
 /// The first millisecond that lies beyond the horizon of what was taken at `taken_at`.
-fn served(taken_at: Timestamp, horizon: Duration) -> Timestamp {
+pub(super) fn served(taken_at: Timestamp, horizon: Duration) -> Timestamp {
     taken_at.plus(horizon).plus(Duration::from_millis(1))
 }
 
