@@ -22,7 +22,7 @@ pub(crate) fn run(
     let mut parts = soak.parts(toolbox);
     if parts.is_empty() {
         return Err(
-            "this workspace has nothing to soak: no schedule tests, fuzz targets or kill loop".to_owned()
+            "this workspace has nothing to soak: no schedule tests, fuzz targets or crash tests".to_owned()
         );
     }
     for part in &mut parts {

@@ -1,0 +1,94 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::prelude::{Long, Value, ValueExt as _};
+use nanotier_tier::Clock;
+
+use crate::kind::Kind;
+use crate::{Error, Result};
+
+pub(crate) enum Command {
+    Test(Wanted),
+    Child(Child),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Kill,
+    Planted,
+}
+
+/// What is to be tested, and how much of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) what: Vec<What>,
+    pub(crate) kind: Option<Kind>,
+    pub(crate) seed: u64,
+    pub(crate) cycles: u64,
+    pub(crate) block: Option<u64>,
+    pub(crate) jobs: usize,
+}
+
+impl Wanted {
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.kind.map_or_else(Kind::all, |kind| vec![kind])
+    }
+}
+
+/// What a process is that another one of this program has started.
+pub(crate) enum Child {
+    Write { kind: Kind, folder: PathBuf, seed: u64, first_version: u64 },
+    Open { kind: Kind, folder: PathBuf },
+    Look { kind: Kind, folder: PathBuf },
+}
+
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command> {
+    let mut parser = lexopt::Parser::from_iter(arguments);
+    let command: String = match parser.next()? {
+        Some(Value(command)) => command.string()?,
+        _ => return Err(usage()),
+    };
+    if command == "child" {
+        return parse_child(&mut parser).map(Command::Child);
+    }
+    let what = match command.as_str() {
+        "all" => vec![What::Kill, What::Planted],
+        "kill" => vec![What::Kill],
+        "planted" => vec![What::Planted],
+        _ => return Err(usage()),
+    };
+    let seed = u64::from(std::process::id()) ^ Clock::coarse().wall().as_millis();
+    let mut wanted = Wanted { what, kind: None, seed, cycles: 200, block: None, jobs: 3 };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("kind") => wanted.kind = Some(parser.value()?.string()?.parse()?),
+            Long("seed") => wanted.seed = parser.value()?.parse()?,
+            Long("cycles") => wanted.cycles = parser.value()?.parse()?,
+            Long("block") => wanted.block = Some(parser.value()?.parse()?),
+            Long("jobs") => wanted.jobs = parser.value()?.parse()?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Test(wanted))
+}
+
+fn parse_child(parser: &mut lexopt::Parser) -> Result<Child> {
+    let role = parser.value()?.string()?;
+    let kind = parser.value()?.string()?.parse()?;
+    let folder = PathBuf::from(parser.value()?);
+    Ok(match role.as_str() {
+        "write" => {
+            let (seed, first_version) = (parser.value()?.parse()?, parser.value()?.parse()?);
+            Child::Write { kind, folder, seed, first_version }
+        }
+        "open" => Child::Open { kind, folder },
+        "look" => Child::Look { kind, folder },
+        other => return Err(format!("a child knows no {other}").into()),
+    })
+}
+
+fn usage() -> Error {
+    "crash all|kill|planted [--kind redb|redb-async|..] [--seed N] [--cycles N] [--block N] [--jobs N]".into()
+}

@@ -1,0 +1,137 @@
+//! Which tiers are tested, and how each is opened. A new durable tier is added here and nowhere else: a variant of [`Tier`],
+//! and an arm in each of its functions.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use nanotier_redb::RedbStore;
+use nanotier_tier::embedded::Embedded;
+use nanotier_tier::{Durability, Result as TierResult, Store};
+
+use crate::Error;
+use crate::planted::{Bug, Planted};
+
+/// What is lost by a crash of an asynchronous store is younger than this.
+pub(crate) const LOSS_WINDOW: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tier {
+    Redb,
+}
+
+impl Tier {
+    const ALL: &[(Tier, &str)] = &[(Tier::Redb, "redb")];
+
+    /// Opens the store of this folder, and creates what is missing.
+    fn open(self, folder: &Path, durability: Durability, on_damage: OnDamage) -> TierResult<Box<dyn Store>> {
+        match self {
+            Tier::Redb => {
+                let on_damage = match on_damage {
+                    OnDamage::Error => nanotier_redb::OnDamage::Error,
+                    OnDamage::StartCold => nanotier_redb::OnDamage::StartCold,
+                };
+                let builder = RedbStore::builder(folder.join("store.redb")).durability(durability);
+                Ok(Box::new(builder.on_damage(on_damage).build()?))
+            }
+        }
+    }
+
+    /// Whether several processes may have it open.
+    fn is_shared(self) -> bool {
+        match self {
+            Tier::Redb => false,
+        }
+    }
+}
+
+/// What a damaged store does when it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnDamage {
+    Error,
+    StartCold,
+}
+
+/// What an acknowledged write must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Sync,
+    Async,
+}
+
+/// A tier, how durable it is to be, and what is wrong with it on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) tier: Tier,
+    pub(crate) mode: Mode,
+    pub(crate) bug: Option<Bug>,
+}
+
+impl Kind {
+    /// Every tier in both modes, with nothing wrong.
+    pub(crate) fn all() -> Vec<Self> {
+        let modes =
+            |&(tier, _): &(Tier, _)| [Mode::Sync, Mode::Async].map(|mode| Self { tier, mode, bug: None });
+        Tier::ALL.iter().flat_map(modes).collect()
+    }
+
+    pub(crate) fn with(self, bug: Bug) -> Self {
+        Self { bug: Some(bug), ..self }
+    }
+
+    pub(crate) fn is_shared(self) -> bool {
+        self.tier.is_shared()
+    }
+
+    /// Opens the store of this folder, and creates what is missing.
+    pub(crate) fn open(self, folder: &Path, on_damage: OnDamage) -> TierResult<Opened> {
+        let durability = match (self.mode, self.bug) {
+            (_, Some(Bug::AcknowledgesEarly)) => Durability::Async { loss_window: Duration::from_secs(3600) },
+            (Mode::Sync, _) => Durability::Sync,
+            (Mode::Async, _) => Durability::Async { loss_window: LOSS_WINDOW },
+        };
+        let store = self.tier.open(folder, durability, on_damage)?;
+        Ok(Opened(match self.bug {
+            Some(bug) => Box::new(Planted::new(store, bug)),
+            None => store,
+        }))
+    }
+}
+
+/// A store of any kind.
+pub(crate) struct Opened(Box<dyn Store>);
+
+impl Embedded for Opened {
+    fn core(&self) -> &dyn Store {
+        &*self.0
+    }
+}
+
+/// `redb`, `redb-async`, `redb+torn-writes`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = Tier::ALL.iter().find(|(tier, _)| *tier == self.tier);
+        let mode = if self.mode == Mode::Async { "-async" } else { "" };
+        let name = format!("{}{mode}", named.map_or("", |(_, name)| name));
+        match self.bug {
+            Some(bug) => f.pad(&format!("{name}+{bug}")),
+            None => f.pad(&name),
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        let unknown = || format!("no kind of store is called {word}");
+        let (name, bug) = match word.split_once('+') {
+            Some((name, bug)) => (name, Some(Bug::named(bug).ok_or_else(unknown)?)),
+            None => (word, None),
+        };
+        let (name, mode) = name.strip_suffix("-async").map_or((name, Mode::Sync), |name| (name, Mode::Async));
+        let (tier, _) = Tier::ALL.iter().find(|(_, known)| *known == name).ok_or_else(unknown)?;
+        Ok(Self { tier: *tier, mode, bug })
+    }
+}

@@ -1,0 +1,148 @@
+//! What was done and found: lines as it goes, counts that can be summed up, a table at the end.
+
+use std::time::{Duration, Instant};
+
+use crate::kill;
+use crate::kind::Kind;
+use crate::model::Faults;
+
+/// Opening after a crash must not take longer.
+const OPEN_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(crate) struct Report {
+    rows: Vec<Row>,
+    failures: Vec<String>,
+    since: Option<Instant>,
+}
+
+/// A line of the table.
+struct Row {
+    kind: String,
+    test: &'static str,
+    cycles: u64,
+    acknowledged: u64,
+    faults: Faults,
+    took: Duration,
+    remark: String,
+}
+
+impl Report {
+    pub(crate) fn say(&mut self, what: &str) {
+        println!("---- {what}");
+        self.since = Some(Instant::now());
+    }
+
+    fn took(&mut self) -> Duration {
+        self.since.replace(Instant::now()).map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    pub(crate) fn fail(&mut self, what: String) {
+        println!("FAILED: {what}");
+        self.failures.push(what);
+    }
+
+    pub(crate) fn killed(&mut self, kind: Kind, plan: &kill::Plan, counts: kill::Counts) {
+        let took = self.took();
+        let clean = counts.failures.is_empty();
+        counts.failures.into_iter().for_each(|failure| self.fail(failure));
+        let mut want = |holds: bool, sentence: &str| {
+            if !holds {
+                self.fail(format!(
+                    "{kind}: {sentence}; again: crash kill --kind {kind} --seed {}",
+                    plan.seed
+                ));
+            }
+        };
+        want(!clean || plan.block.is_some() || counts.cycles >= plan.cycles, "not all cycles were run");
+        want(counts.acknowledged > 0 || counts.cycles < kill::BLOCK, "nothing was ever acknowledged");
+        want(counts.slowest_open < OPEN_MAX, "opening after a kill took more than a second");
+        want(
+            !clean || counts.kills_inside * 2 >= counts.kills - counts.kills_of_recovery,
+            "fewer than half of the kills hit a write under way",
+        );
+        println!("COUNT kills {}", counts.kills);
+        println!("COUNT acknowledged {}", counts.acknowledged);
+        let remark = format!(
+            "{} inside a write, {} in recovery, slowest opening {:.0} ms, loss up to {:.1} ms",
+            counts.kills_inside,
+            counts.kills_of_recovery,
+            counts.slowest_open.as_secs_f64() * 1e3,
+            counts.loss_max.as_secs_f64() * 1e3,
+        );
+        self.row(kind, "kill -9", counts.cycles, counts.acknowledged, counts.faults, took, remark);
+    }
+
+    pub(crate) fn planted(&mut self, kind: Kind, counts: kill::Counts) {
+        match counts.failures.first().filter(|_| counts.faults.sum() > 0) {
+            Some(_) => {
+                let words = counts.faults.words.first().map_or("", String::as_str);
+                println!("{kind}: noticed after {} cycles: {words}", counts.cycles);
+                println!("COUNT planted-bugs-noticed 1");
+                for failure in counts.failures {
+                    forget(&failure);
+                }
+            }
+            None => {
+                let why = counts.failures.first().cloned().unwrap_or_default();
+                self.fail(format!("{kind}: {} cycles did not bring the bug to light {why}", counts.cycles));
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of a table")]
+    fn row(
+        &mut self,
+        kind: Kind,
+        test: &'static str,
+        cycles: u64,
+        acknowledged: u64,
+        faults: Faults,
+        took: Duration,
+        remark: String,
+    ) {
+        let row = Row { kind: kind.to_string(), test, cycles, acknowledged, faults, took, remark };
+        println!("{row}");
+        self.rows.push(row);
+    }
+
+    /// Prints the table. True if all went well.
+    pub(crate) fn finish(self) -> bool {
+        if !self.rows.is_empty() {
+            println!("\n{HEAD}");
+            self.rows.iter().for_each(|row| println!("{row}"));
+        }
+        for failure in &self.failures {
+            println!("FAILED: {failure}");
+        }
+        self.failures.is_empty()
+    }
+}
+
+const HEAD: &str = "kind         test          cycles     acks  lost  torn  resurrected  other   seconds";
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Faults { lost, torn, resurrected, .. } = self.faults;
+        let other = self.faults.sum() - lost - torn - resurrected;
+        write!(
+            f,
+            "{:<12} {:<12} {:>7} {:>8} {lost:>5} {torn:>5} {resurrected:>12} {other:>6} {:>9.1}  {}",
+            self.kind,
+            self.test,
+            self.cycles,
+            self.acknowledged,
+            self.took.as_secs_f64(),
+            self.remark,
+        )
+    }
+}
+
+/// What a planted bug left behind teaches nothing.
+fn forget(failure: &str) {
+    let kept = failure.lines().find_map(|line| line.split_once("and the journal: "));
+    if let Some((_, folder)) = kept {
+        // A folder for temporary files: whatever is left of it goes with the others.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
