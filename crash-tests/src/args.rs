@@ -17,6 +17,8 @@ pub(crate) enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Kill,
+    Power,
+    Faults,
     Planted,
 }
 
@@ -27,6 +29,10 @@ pub(crate) struct Wanted {
     pub(crate) kind: Option<Kind>,
     pub(crate) seed: u64,
     pub(crate) cycles: u64,
+    /// Power cuts; a tenth of the cycles unless told otherwise.
+    pub(crate) cuts: Option<u64>,
+    /// Bits flipped in files; twice the cycles unless told otherwise.
+    pub(crate) flips: Option<u64>,
     pub(crate) block: Option<u64>,
     pub(crate) jobs: usize,
 }
@@ -42,6 +48,8 @@ pub(crate) enum Child {
     Write { kind: Kind, folder: PathBuf, seed: u64, first_version: u64 },
     Open { kind: Kind, folder: PathBuf },
     Look { kind: Kind, folder: PathBuf },
+    Serve { kind: Kind, folder: PathBuf },
+    Limited { kind: Kind, folder: PathBuf },
 }
 
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command> {
@@ -54,18 +62,23 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         return parse_child(&mut parser).map(Command::Child);
     }
     let what = match command.as_str() {
-        "all" => vec![What::Kill, What::Planted],
+        "all" => vec![What::Kill, What::Power, What::Faults, What::Planted],
         "kill" => vec![What::Kill],
+        "power" => vec![What::Power],
+        "faults" => vec![What::Faults],
         "planted" => vec![What::Planted],
         _ => return Err(usage()),
     };
     let seed = u64::from(std::process::id()) ^ Clock::coarse().wall().as_millis();
-    let mut wanted = Wanted { what, kind: None, seed, cycles: 200, block: None, jobs: 3 };
+    let mut wanted =
+        Wanted { what, kind: None, seed, cycles: 200, cuts: None, flips: None, block: None, jobs: 3 };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("kind") => wanted.kind = Some(parser.value()?.string()?.parse()?),
             Long("seed") => wanted.seed = parser.value()?.parse()?,
             Long("cycles") => wanted.cycles = parser.value()?.parse()?,
+            Long("cuts") => wanted.cuts = Some(parser.value()?.parse()?),
+            Long("flips") => wanted.flips = Some(parser.value()?.parse()?),
             Long("block") => wanted.block = Some(parser.value()?.parse()?),
             Long("jobs") => wanted.jobs = parser.value()?.parse()?,
             other => return Err(other.unexpected().into()),
@@ -84,11 +97,13 @@ fn parse_child(parser: &mut lexopt::Parser) -> Result<Child> {
             Child::Write { kind, folder, seed, first_version }
         }
         "open" => Child::Open { kind, folder },
+        "serve" => Child::Serve { kind, folder },
+        "limited" => Child::Limited { kind, folder },
         "look" => Child::Look { kind, folder },
         other => return Err(format!("a child knows no {other}").into()),
     })
 }
 
 fn usage() -> Error {
-    "crash all|kill|planted [--kind redb|redb-async|..] [--seed N] [--cycles N] [--block N] [--jobs N]".into()
+    "crash all|kill|power|faults|planted [--kind redb|redb-async|..] [--seed N] [--cycles N] [--cuts N] [--flips N] [--block N] [--jobs N]".into()
 }

@@ -49,7 +49,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn absorb(&mut self, other: Self) {
+    pub(crate) fn absorb(&mut self, other: Self) {
         self.cycles += other.cycles;
         self.kills += other.kills;
         self.kills_inside += other.kills_inside;
@@ -147,7 +147,13 @@ impl Block {
 
     fn cycle(&mut self, cycle: u64) -> Result<()> {
         std::fs::create_dir_all(&self.store)?;
-        let mut child = spawn_writer(self.kind, &self.store, self.random.next(), self.model.next_version)?;
+        let mut child = spawn_writer(
+            self.kind,
+            &self.store,
+            self.random.next(),
+            self.model.next_version,
+            Stdio::inherit(),
+        )?;
         let crashed_at =
             if cycle == 0 { self.kill_early(&mut child)? } else { self.kill_in_full_swing(&mut child)? };
         self.counts.cycles += 1;
@@ -216,7 +222,7 @@ impl Block {
     }
 
     fn kill_recovery(&mut self) -> Result<()> {
-        let mut child = spawn_opener(self.kind, &self.store)?;
+        let mut child = spawn_opener(self.kind, &self.store, Stdio::inherit())?;
         std::thread::sleep(Duration::from_micros(self.random.below(8_000) as u64));
         child.kill()?;
         let status = child.wait()?;
@@ -238,14 +244,22 @@ pub(crate) fn notes_max(kind: Kind) -> usize {
     }
 }
 
-pub(crate) fn spawn_writer(kind: Kind, store: &Path, seed: u64, first_version: u64) -> Result<Child> {
+/// `errors` is where it complains.
+pub(crate) fn spawn_writer(
+    kind: Kind,
+    store: &Path,
+    seed: u64,
+    first_version: u64,
+    errors: Stdio,
+) -> Result<Child> {
     let mut command = this_program();
     command.args(["child", "write", &kind.to_string()]).arg(store);
-    Ok(command.args([seed.to_string(), first_version.to_string()]).stdout(Stdio::piped()).spawn()?)
+    command.args([seed.to_string(), first_version.to_string()]);
+    Ok(command.stdout(Stdio::piped()).stderr(errors).spawn()?)
 }
 
-pub(crate) fn spawn_opener(kind: Kind, store: &Path) -> Result<Child> {
-    Ok(this_program().args(["child", "open", &kind.to_string()]).arg(store).spawn()?)
+pub(crate) fn spawn_opener(kind: Kind, store: &Path, errors: Stdio) -> Result<Child> {
+    Ok(this_program().args(["child", "open", &kind.to_string()]).arg(store).stderr(errors).spawn()?)
 }
 
 /// What is in a folder, folders in it included, to another one that is emptied first.

@@ -8,6 +8,8 @@
 //! | command | does |
 //! |---|---|
 //! | `kill` | kills writers with SIGKILL, opens in a fresh process, compares with what was told: [`kill`] |
+//! | `power` | cuts the power of the file system they live on: [`power`]; as root |
+//! | `faults` | fills the disk under a cache, makes it read-only, removes and damages files: [`faults`] |
 //! | `planted` | does the same to stores with a bug each, and fails if one is not noticed: [`planted`] |
 //! | `all` | all of it, and a table |
 //!
@@ -15,14 +17,19 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod faults;
+mod inject;
 mod kill;
 mod kind;
 mod look;
 mod model;
+mod mounts;
 mod note;
 mod planted;
+mod power;
 mod random;
 mod report;
+mod service;
 mod workload;
 
 use std::path::PathBuf;
@@ -40,7 +47,10 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 fn main() -> ExitCode {
     let done = args::parse(std::env::args_os()).and_then(|command| match command {
         args::Command::Child(child) => be(child).map(|()| true),
-        args::Command::Test(wanted) => Ok(test(&wanted)),
+        args::Command::Test(wanted) => {
+            mounts::enter_namespace();
+            Ok(test(&wanted))
+        }
     });
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -58,6 +68,8 @@ fn be(child: Child) -> Result<()> {
             workload::write_until_killed(kind, &folder, seed, first_version)
         }
         Child::Open { kind, folder } => look::open_until_killed(kind, &folder),
+        Child::Limited { kind, folder } => faults::be_limited(kind, &folder),
+        Child::Serve { kind, folder } => inject::serve(kind, &folder),
         Child::Look { kind, folder } => look::tell_what_is_there(kind, &folder),
     }
 }
@@ -68,6 +80,8 @@ fn test(wanted: &Wanted) -> bool {
     for what in &wanted.what {
         match what {
             What::Kill => kill_all(wanted, &mut report),
+            What::Power => cut_all(wanted, &mut report),
+            What::Faults => mistreat_all(wanted, &mut report),
             What::Planted => plant_all(wanted, &mut report),
         }
     }
@@ -80,7 +94,43 @@ fn kill_all(wanted: &Wanted, report: &mut Report) {
             kill::Plan { cycles: wanted.cycles, seed: wanted.seed, jobs: wanted.jobs, block: wanted.block };
         report.say(&format!("kill -9 of {kind}, {} cycles", plan.cycles));
         let counts = kill::run(kind, &plan);
-        report.killed(kind, &plan, counts);
+        report.crashed("kill", kind, &plan, counts);
+    }
+}
+
+fn cut_all(wanted: &Wanted, report: &mut Report) {
+    let cycles = wanted.cuts.unwrap_or_else(|| (wanted.cycles / 10).max(kill::BLOCK));
+    for kind in wanted.kinds() {
+        if let Some(why) = mounts::missing() {
+            report.left_out(&format!("{cycles} power cuts of {kind}"), &why);
+            continue;
+        }
+        let plan = kill::Plan { cycles, seed: wanted.seed, jobs: wanted.jobs, block: wanted.block };
+        report.say(&format!("power cuts of {kind}, {cycles}"));
+        let counts = power::run(kind, &plan);
+        report.crashed("power", kind, &plan, counts);
+    }
+}
+
+fn mistreat_all(wanted: &Wanted, report: &mut Report) {
+    let measure = faults::Measure { seed: wanted.seed, flips: wanted.flips.unwrap_or(wanted.cycles * 2) };
+    // A store may stumble over damage, and catches itself. What is not caught is told as a fault.
+    std::panic::set_hook(Box::new(|_| {}));
+    let (unmountable, untraceable) = (mounts::missing(), inject::missing());
+    for kind in wanted.kinds() {
+        report.say(&format!("{kind} without its disk"));
+        for test in faults::TESTS {
+            let missing = if test.mounts { &unmountable } else { &untraceable };
+            match missing {
+                Some(why) if test.mounts || test.injects => {
+                    report.left_out(&format!("{} under {kind}", test.name), why)
+                }
+                _ => {
+                    let found = faults::no_panic(test.name, || (test.run)(kind, &measure));
+                    report.mistreated(kind, test.name, found, wanted.seed);
+                }
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::faults::Found;
 use crate::kill;
 use crate::kind::Kind;
 use crate::model::Faults;
@@ -13,6 +14,7 @@ const OPEN_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Report {
     rows: Vec<Row>,
     failures: Vec<String>,
+    left_out: Vec<String>,
     since: Option<Instant>,
 }
 
@@ -42,7 +44,7 @@ impl Report {
         self.failures.push(what);
     }
 
-    pub(crate) fn killed(&mut self, kind: Kind, plan: &kill::Plan, counts: kill::Counts) {
+    pub(crate) fn crashed(&mut self, how: &'static str, kind: Kind, plan: &kill::Plan, counts: kill::Counts) {
         let took = self.took();
         let clean = counts.failures.is_empty();
         counts.failures.into_iter().for_each(|failure| self.fail(failure));
@@ -56,12 +58,12 @@ impl Report {
         };
         want(!clean || plan.block.is_some() || counts.cycles >= plan.cycles, "not all cycles were run");
         want(counts.acknowledged > 0 || counts.cycles < kill::BLOCK, "nothing was ever acknowledged");
-        want(counts.slowest_open < OPEN_MAX, "opening after a kill took more than a second");
+        want(counts.slowest_open < OPEN_MAX, "opening after a crash took more than a second");
         want(
             !clean || counts.kills_inside * 2 >= counts.kills - counts.kills_of_recovery,
-            "fewer than half of the kills hit a write under way",
+            "fewer than half of the crashes hit a write under way",
         );
-        println!("COUNT kills {}", counts.kills);
+        println!("COUNT {} {}", if how == "kill" { "kills" } else { "power-cuts" }, counts.kills);
         println!("COUNT acknowledged {}", counts.acknowledged);
         let remark = format!(
             "{} inside a write, {} in recovery, slowest opening {:.0} ms, loss up to {:.1} ms",
@@ -70,7 +72,27 @@ impl Report {
             counts.slowest_open.as_secs_f64() * 1e3,
             counts.loss_max.as_secs_f64() * 1e3,
         );
-        self.row(kind, "kill -9", counts.cycles, counts.acknowledged, counts.faults, took, remark);
+        self.row(kind, how, counts.cycles, counts.acknowledged, counts.faults, took, remark);
+    }
+
+    pub(crate) fn mistreated(&mut self, kind: Kind, test: &'static str, found: Found, seed: u64) {
+        let took = self.took();
+        let faults = Faults { torn: found.faults.len() as u64, ..Faults::default() };
+        for fault in found.faults {
+            self.fail(format!("{kind}, {test}: {fault}; again: crash faults --kind {kind} --seed {seed}"));
+        }
+        if found.tried == 0 {
+            self.fail(format!("{kind}, {test}: nothing was tried"));
+        }
+        println!("COUNT mistreated {}", found.tried);
+        self.row(kind, test, found.tried, 0, faults, took, found.remark);
+    }
+
+    /// Something that cannot be done here. Said aloud, and counted.
+    pub(crate) fn left_out(&mut self, what: &str, why: &str) {
+        println!("NOT RUN: {what}: {why}");
+        println!("COUNT not-run 1");
+        self.left_out.push(format!("{what}: {why}"));
     }
 
     pub(crate) fn planted(&mut self, kind: Kind, counts: kill::Counts) {
@@ -111,6 +133,9 @@ impl Report {
         if !self.rows.is_empty() {
             println!("\n{HEAD}");
             self.rows.iter().for_each(|row| println!("{row}"));
+        }
+        for left_out in &self.left_out {
+            println!("NOT RUN: {left_out}");
         }
         for failure in &self.failures {
             println!("FAILED: {failure}");

@@ -1,0 +1,438 @@
+//! Takes the disk away from under a service: full, read-only, removed, damaged. Nothing may panic, no value may be wrong, memory and loaders
+//! go on serving, errors say what they are, and when the disk is back everything works again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nanotier::ErrorKind;
+
+use crate::kind::{Kind, LOSS_WINDOW, Mode, OnDamage};
+use crate::mounts::{Disk, Tmpfs, quietly};
+use crate::random::Random;
+use crate::service::Service;
+use crate::{Result, inject, this_program};
+
+/// What a test of this kind did and found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Places, calls or bytes at which something was done to the store.
+    pub(crate) tried: u64,
+    pub(crate) faults: Vec<String>,
+    pub(crate) remark: String,
+}
+
+impl Found {
+    pub(crate) fn take(&mut self, what: &str, service: &mut Service) {
+        service.faults.drain(..).for_each(|fault| self.want(false, format!("{what}: {fault}")));
+    }
+
+    /// The first few of what does not hold are kept.
+    pub(crate) fn want(&mut self, holds: bool, sentence: impl Into<String>) {
+        if !holds && self.faults.len() < FAULTS_MAX {
+            self.faults.push(sentence.into());
+        }
+    }
+}
+
+/// Makes an error of a panic.
+pub(crate) fn no_panic(what: &str, test: impl FnOnce() -> Result<Found>) -> Found {
+    let failed = |why: String| Found { faults: vec![format!("{what}: {why}")], ..Found::default() };
+    match catch_unwind(AssertUnwindSafe(test)) {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => failed(error.to_string()),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+            failed(format!("it panicked: {}", said.unwrap_or_default()))
+        }
+    }
+}
+
+const KEYS: usize = 20;
+const FAULTS_MAX: usize = 8;
+
+/// Fills a file system in memory, then makes it larger.
+pub(crate) fn full_disk(kind: Kind) -> Result<Found> {
+    let tmpfs = Tmpfs::new("5m")?;
+    full(kind, &tmpfs.root().join("store"), || Ok(()), || tmpfs.remount("size=128m"))
+}
+
+/// The same by a limit on the size of files, for which nobody needs rights: in a process of its own, that ignores the signal.
+pub(crate) fn full_by_limit(kind: Kind) -> Result<Found> {
+    let folder = tempfile::tempdir()?;
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+        .arg(this_program().get_program())
+        .args(["child", "limited", &kind.to_string()])
+        .arg(folder.path())
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let mut found = Found { tried: 1, ..Found::default() };
+    for line in told.lines() {
+        match line.split_once(' ') {
+            Some(("TRIED", number)) => found.tried = number.parse()?,
+            Some(("REMARK", remark)) => remark.clone_into(&mut found.remark),
+            Some(("FAULT", fault)) => found.faults.push(fault.to_owned()),
+            _ => {}
+        }
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    found.want(output.status.success(), format!("the limited process ended with {}: {said}", output.status));
+    Ok(found)
+}
+
+/// What that process does.
+pub(crate) fn be_limited(kind: Kind, folder: &Path) -> Result<()> {
+    let store = folder.join("store");
+    let limit = |bytes: String| {
+        let process = format!("--pid={}", std::process::id());
+        quietly(Command::new("prlimit").args([process, format!("--fsize={bytes}:")]))
+    };
+    let largest = || -> Result<u64> {
+        let sizes = files(&store)?.into_iter().map(|file| file.metadata().map(|about| about.len()));
+        Ok(sizes.collect::<std::io::Result<Vec<_>>>()?.into_iter().max().unwrap_or(0))
+    };
+    let found =
+        full(kind, &store, || limit((largest()? + 64 * 1024).to_string()), || limit("unlimited".into()))?;
+    println!("TRIED {}\nREMARK {}", found.tried, found.remark);
+    found.faults.iter().for_each(|fault| println!("FAULT {fault}"));
+    Ok(())
+}
+
+/// Inserts until the disk is full, goes on for a while, then gives it room.
+fn full(
+    kind: Kind,
+    store: &Path,
+    take_room: impl FnOnce() -> Result<()>,
+    give_room: impl FnOnce() -> Result<()>,
+) -> Result<Found> {
+    let mut found = Found::default();
+    let mut service = Service::open(kind, store, OnDamage::Error)?;
+    for key in 0..KEYS {
+        found.want(service.insert(key, 500), "an insertion failed before the disk was full");
+    }
+    take_room()?;
+    service.may_lose = kind.mode == Mode::Async;
+    let mut key = KEYS;
+    while service.insert(key, 30_000) {
+        key += 1;
+        if key > 3_000 {
+            return Err("the disk is never full".into());
+        }
+    }
+    let inserted = key - KEYS;
+    for round in 0..30 {
+        let new = 10_000 + round;
+        service.insert(round % KEYS, 30_000);
+        service.load(new);
+        service.hit(new);
+        service.get(new);
+        service.get(KEYS + round % inserted.max(1));
+        if round % 3 == 0 {
+            service.remove(round % KEYS);
+            service.get(round % KEYS);
+        }
+    }
+    found.want(!service.errors.is_empty(), "a full disk was never met");
+    found.want(
+        service.errors.keys().all(|kind| ["Full", "Storage", "Unavailable"].contains(&kind.as_str())),
+        format!("a full disk was told as {:?}", service.errors),
+    );
+    found.want(service.errors.contains_key("Full"), "nobody was told that the disk is full");
+    found.remark = format!("{inserted} fit, errors {:?}", service.errors);
+    found.tried += service.errors.values().sum::<u64>();
+    found.take("while it is full", &mut service);
+    give_room()?;
+    is_as_before("after a full disk", kind, store, service, &mut found)?;
+    Ok(found)
+}
+
+/// With the disk back, everything must work at once, and be found by who opens the store next.
+fn is_as_before(what: &str, kind: Kind, store: &Path, mut service: Service, found: &mut Found) -> Result<()> {
+    service.errors.clear();
+    service.may_lose = false;
+    for key in 0..KEYS {
+        found.want(service.insert(key, 2_000), format!("{what}: an insertion failed"));
+        service.load(20_000 + key);
+    }
+    found.want(service.remove(0), format!("{what}: a removal failed"));
+    service.forget();
+    service.get_all();
+    found.want(service.errors.is_empty(), format!("{what}: still {:?}", service.errors));
+    found.want(service.close(), format!("{what}: the cache could not be closed"));
+    found.take(what, &mut service);
+    let may = std::mem::take(&mut service.may);
+    drop(service);
+    let mut service = Service::open(kind, store, OnDamage::Error)?.after(may);
+    service.get_all();
+    found.take(&format!("{what}, opened again"), &mut service);
+    Ok(())
+}
+
+/// Makes an ext4 read-only behind the back of an open store, as ext4 does by itself when it meets an error.
+pub(crate) fn read_only_disk(kind: Kind) -> Result<Found> {
+    let disk = Disk::new("errors=remount-ro")?;
+    let store = disk.root().join("store");
+    let mut found = Found::default();
+    let mut service = Service::open(kind, &store, OnDamage::Error)?;
+    for key in 0..KEYS {
+        found.want(service.insert(key, 500), "an insertion failed before the disk was read-only");
+    }
+    service.may_lose = kind.mode == Mode::Async;
+    std::fs::write(format!("/sys/fs/ext4/{}/trigger_fs_error", disk.device()?), "1")?;
+    for round in 0..KEYS {
+        service.hit(round);
+        let acknowledged = service.insert(round, 500);
+        if kind.mode == Mode::Sync {
+            found.want(!acknowledged, "an insertion was acknowledged on a read-only disk");
+        } else {
+            // Whether it works is noticed when it is brought to disk.
+            std::thread::sleep(LOSS_WINDOW);
+        }
+        service.load(10_000 + round);
+        service.hit(10_000 + round);
+        service.get(round);
+    }
+    service.forget();
+    service.get_all();
+    found.want(
+        service.errors.keys().all(|kind| ["Storage", "Unavailable"].contains(&kind.as_str())),
+        format!("a read-only disk was told as {:?}", service.errors),
+    );
+    found.tried = service.errors.values().sum();
+    found.remark = format!("errors {:?}", service.errors);
+    found.take("while it is read-only", &mut service);
+    service.close();
+    let may = std::mem::take(&mut service.may);
+    drop(service);
+    disk.umount()?;
+    disk.mount()?;
+    let service = Service::open(kind, &store, OnDamage::Error)?.after(may);
+    is_as_before("after a read-only disk", kind, &store, service, &mut found)?;
+    Ok(found)
+}
+
+/// Opens where nothing can be written.
+pub(crate) fn read_only_from_the_start(kind: Kind) -> Result<Found> {
+    let tmpfs = Tmpfs::new("64m")?;
+    let mut found = Found::default();
+    for (name, is_there) in [("absent", false), ("present", true)] {
+        let store = tmpfs.root().join(name);
+        let mut may = BTreeMap::new();
+        if is_there {
+            let mut service = Service::open(kind, &store, OnDamage::Error)?;
+            found.want(service.insert(1, 500), "an insertion failed");
+            found.want(service.close(), "the cache could not be closed");
+            may = std::mem::take(&mut service.may);
+        }
+        tmpfs.remount("ro")?;
+        let opened = Service::open(kind, &store, OnDamage::StartCold);
+        tmpfs.remount("rw")?;
+        found.tried += 1;
+        match opened {
+            // A store that can be read may be.
+            Ok(service) => found.take("read-only", &mut service.after(may.clone())),
+            Err(error) => {
+                found.want(error.kind() == ErrorKind::Storage, format!("{name} on a read-only disk: {error}"))
+            }
+        }
+        let service = Service::open(kind, &store, OnDamage::Error)?.after(may);
+        is_as_before("after a read-only start", kind, &store, service, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Removes the folder while the store is open.
+pub(crate) fn folder_removed(kind: Kind) -> Result<Found> {
+    let folder = tempfile::tempdir()?;
+    let store = folder.path().join("store");
+    let mut found = Found { tried: 1, ..Found::default() };
+    let mut service = Service::open(kind, &store, OnDamage::Error)?;
+    for key in 0..KEYS {
+        found.want(service.insert(key, 500), "an insertion failed before the folder was removed");
+    }
+    std::fs::remove_dir_all(&store)?;
+    // What was stored may be gone, and is not to be made up.
+    service.may_miss = true;
+    for round in 0..KEYS {
+        service.hit(round);
+        service.insert(round, 500);
+        service.load(10_000 + round);
+        service.hit(10_000 + round);
+        service.remove(round / 2);
+        service.get(round / 2);
+    }
+    service.forget();
+    service.get_all();
+    found.remark = format!("errors {:?}", service.errors);
+    found.take("without its folder", &mut service);
+    service.close();
+    drop(service);
+    let mut may: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    may.insert(0, [0].into());
+    let mut service = Service::open(kind, &store, OnDamage::Error)?.after(may.clone());
+    service.may_miss = true;
+    for key in 0..KEYS {
+        found.want(service.insert(key, 2_000), "an insertion failed in a new folder");
+    }
+    service.forget();
+    service.may_miss = false;
+    service.get_all();
+    found.take("in a new folder", &mut service);
+    Ok(found)
+}
+
+/// Every file of a folder, folders in it included, in the order of their names.
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files.extend(self::files(&entry.path())?);
+        } else {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Flips bits and cuts off the ends of a small store's files: so many of each, or every byte that is not 0 if that is fewer. Opens, reads,
+/// writes.
+pub(crate) fn damaged(kind: Kind, seed: u64, flips: u64) -> Result<Found> {
+    let place = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+    let folder = tempfile::Builder::new().prefix("nanotier-crash-").tempdir_in(place)?;
+    let (good, store) = (folder.path().join("good"), folder.path().join("store"));
+    let mut service = Service::open(kind, &good, OnDamage::Error)?;
+    let mut found = Found::default();
+    for key in 0..KEYS {
+        found.want(service.insert(key, 50 + key * 40), "an insertion failed");
+    }
+    found.want(service.remove(3) && service.close(), "the small store could not be made");
+    let may = std::mem::take(&mut service.may);
+    drop(service);
+
+    let mut random = Random(seed);
+    let files = files(&good)?;
+    let mut used = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        let bytes = std::fs::read(file)?;
+        used.extend(bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(at, _)| (number, at)));
+    }
+    let wanted = usize::try_from(flips)?;
+    let chosen: Vec<(usize, usize)> = if wanted >= used.len() {
+        used.clone()
+    } else {
+        std::iter::repeat_with(|| used[random.below(used.len())]).take(wanted).collect()
+    };
+    let mut outcomes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut attempt = |file: usize, what: String, damage: &mut dyn FnMut(&mut Vec<u8>)| -> Result<()> {
+        let on_damage = if found.tried % 2 == 0 { OnDamage::Error } else { OnDamage::StartCold };
+        found.tried += 1;
+        crate::kill::copy_folder(&good, &store)?;
+        let path = store.join(files[file].strip_prefix(&good)?);
+        let mut bytes = std::fs::read(&path)?;
+        damage(&mut bytes);
+        std::fs::write(&path, bytes)?;
+        let mistreated = no_panic(&what, || {
+            let mut found = Found::default();
+            let outcome = match Service::open(kind, &store, on_damage) {
+                Err(error) => {
+                    let is_typed = [ErrorKind::Corrupt, ErrorKind::Unsupported, ErrorKind::Config]
+                        .contains(&error.kind());
+                    found.want(is_typed, format!("it was refused as {error}"));
+                    format!("{:?}", error.kind())
+                }
+                Ok(service) => {
+                    let mut service = service.after(may.clone());
+                    service.may_miss = true;
+                    service.get_all();
+                    for key in [2, 3, 5, 100] {
+                        if service.insert(key, 300) {
+                            service.hit(key);
+                            service.get(key);
+                        }
+                        service.load(key + 1_000);
+                    }
+                    found.take("damaged", &mut service);
+                    let outcome = if service.errors.is_empty() { "opened" } else { "opened, with errors" };
+                    outcome.to_owned()
+                }
+            };
+            found.remark = outcome;
+            Ok(found)
+        });
+        mistreated.faults.into_iter().for_each(|fault| found.want(false, format!("{what}: {fault}")));
+        *outcomes.entry(mistreated.remark).or_default() += 1;
+        Ok(())
+    };
+    for (file, at) in chosen {
+        let bit = random.below(8);
+        attempt(file, format!("bit {bit} of byte {at} of file {file}"), &mut |bytes| {
+            bytes[at] ^= 1 << bit;
+        })?;
+    }
+    for _ in 0..flips / 4 {
+        let (file, at) = used[random.below(used.len())];
+        // At a byte that is in use, or anywhere.
+        let len = if random.below(2) == 0 { at } else { random.below(at + 1) };
+        attempt(file, format!("file {file} cut off at {len}"), &mut |bytes| bytes.truncate(len))?;
+    }
+    found.remark = format!("of {} bytes in use; {outcomes:?}", used.len());
+    Ok(found)
+}
+
+/// A second opening of what belongs to one process, by another one.
+pub(crate) fn opened_twice(kind: Kind) -> Result<Found> {
+    let mut found = Found { tried: 1, ..Found::default() };
+    if kind.is_shared() {
+        "several processes may have it open".clone_into(&mut found.remark);
+        return Ok(found);
+    }
+    let folder = tempfile::tempdir()?;
+    let mut service = Service::open(kind, folder.path(), OnDamage::Error)?;
+    let output = this_program().args(["child", "look", &kind.to_string()]).arg(folder.path()).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    found.want(
+        !output.status.success() && said.contains("another process holds it"),
+        format!("a second process was not told that the store is in use: {said}"),
+    );
+    found.want(service.insert(1, 100), "the first process suffers from the second");
+    found.take("opened twice", &mut service);
+    Ok(found)
+}
+
+/// What is done to a store, and whether file systems have to be mounted for it.
+pub(crate) struct Test {
+    pub(crate) name: &'static str,
+    pub(crate) mounts: bool,
+    /// Whether system calls are made to fail for it.
+    pub(crate) injects: bool,
+    pub(crate) run: fn(Kind, &Measure) -> Result<Found>,
+}
+
+/// How much is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measure {
+    pub(crate) seed: u64,
+    /// Bits to flip.
+    pub(crate) flips: u64,
+}
+
+pub(crate) const TESTS: &[Test] = &[
+    Test { name: "full disk", mounts: true, injects: false, run: |kind, _| full_disk(kind) },
+    Test { name: "size limit", mounts: false, injects: false, run: |kind, _| full_by_limit(kind) },
+    Test { name: "read-only", mounts: true, injects: false, run: |kind, _| read_only_disk(kind) },
+    Test { name: "opened ro", mounts: true, injects: false, run: |kind, _| read_only_from_the_start(kind) },
+    Test { name: "folder gone", mounts: false, injects: false, run: |kind, _| folder_removed(kind) },
+    Test {
+        name: "damage",
+        mounts: false,
+        injects: false,
+        run: |kind, measure| damaged(kind, measure.seed, measure.flips),
+    },
+    Test { name: "EIO", mounts: false, injects: true, run: |kind, _| inject::run(kind) },
+    Test { name: "opened twice", mounts: false, injects: false, run: |kind, _| opened_twice(kind) },
+];

@@ -1,0 +1,156 @@
+//! Makes one system call after another fail under a service: the first of its kind, the second, until there is none left; once, or from then
+//! on. `strace` does it, so it works on any store as it is.
+//!
+//! The service runs in a process of its own and tells what may be there; then the store is opened without injection and compared.
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::faults::Found;
+use crate::kind::{Kind, LOSS_WINDOW, Mode, OnDamage};
+use crate::service::{Service, hear};
+use crate::{Result, this_program};
+
+/// The calls by which stores change files, and the one by which most of them read. What every program makes before it begins is not
+/// among them.
+const CALLS: &[&str] = &[
+    "pwrite64",
+    "write",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "linkat",
+    "mkdir",
+    "flock",
+    "fcntl",
+    "pread64",
+];
+
+/// Why nothing can be injected here, if so.
+pub(crate) fn missing() -> Option<String> {
+    let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    match tried {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("strace ended with {status}: it needs the right to trace")),
+        Err(error) => Some(format!("strace: {error}")),
+    }
+}
+
+pub(crate) fn run(kind: Kind) -> Result<Found> {
+    let mut found = Found::default();
+    let mut remarks = Vec::new();
+    for call in CALLS {
+        // Once, and from then on.
+        for sticky in ["", "+"] {
+            let mut places = 0;
+            while places < PLACES_MAX {
+                let inject = format!("inject={call}:error=EIO:when={}{sticky}", places + 1);
+                if !one(kind, &inject, &mut found).map_err(|error| format!("{inject}: {error}"))? {
+                    break;
+                }
+                places += 1;
+            }
+            found.want(places < PLACES_MAX, format!("{call} is called without end"));
+            found.tried += places;
+            if places > 0 && sticky.is_empty() {
+                remarks.push(format!("{places} {call}"));
+            }
+            if found.faults.len() > FAULTS_ENOUGH {
+                return Ok(found);
+            }
+        }
+    }
+    found.want(found.tried > 20, "hardly a call failed");
+    found.remark = remarks.join(", ");
+    Ok(found)
+}
+
+/// More calls of one kind than a small service makes.
+const PLACES_MAX: u64 = 400;
+const FAULTS_ENOUGH: usize = 4;
+
+/// True if a call was made to fail.
+fn one(kind: Kind, inject: &str, found: &mut Found) -> Result<bool> {
+    let folder = tempfile::tempdir()?;
+    let (store, trace) = (folder.path().join("store"), folder.path().join("trace"));
+    let traced = inject.split([':', '=']).nth(1).unwrap_or_default();
+    let output = Command::new("strace")
+        .args(["-f", "-qq", "--seccomp-bpf", "-e", &format!("trace={traced}"), "-e", inject, "-o"])
+        .arg(&trace)
+        .arg(this_program().get_program())
+        .args(["child", "serve", &kind.to_string()])
+        .arg(&store)
+        .env("RUST_BACKTRACE", "0")
+        .output()?;
+    let injected = std::fs::read_to_string(&trace)?.contains("(INJECTED)");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    if injected
+        && told.is_empty()
+        && (said.contains("loading shared libraries") || said.contains("cannot allocate"))
+    {
+        // The program itself could not be read: that is not the store's affair.
+        return Ok(true);
+    }
+    found
+        .want(output.status.success(), format!("{inject}: the service ended with {}: {said}", output.status));
+    for fault in told.lines().filter_map(|line| line.strip_prefix("FAULT ")) {
+        found.want(false, format!("{inject}: {fault}"));
+    }
+    let may = hear(&told);
+    let mut service = Service::open(kind, &store, OnDamage::Error)?.after(may);
+    service.get_all();
+    for key in 0..3 {
+        found.want(service.insert(key, 100), format!("{inject}: afterwards an insertion failed"));
+    }
+    service.forget();
+    service.get_all();
+    found.want(service.errors.is_empty(), format!("{inject}: afterwards {:?}", service.errors));
+    found.take(inject, &mut service);
+    Ok(injected)
+}
+
+/// The service that it happens to.
+pub(crate) fn serve(kind: Kind, folder: &Path) -> Result<()> {
+    let opened = (0..3).find_map(|_| Service::open(kind, folder, OnDamage::Error).ok());
+    let Some(mut service) = opened else {
+        // Whoever cannot open it goes without it.
+        return Ok(());
+    };
+    service.may_lose = kind.mode == Mode::Async;
+    for key in 0..4 {
+        service.insert(key, 200);
+        service.load(100 + key);
+        service.hit(100 + key);
+    }
+    if kind.mode == Mode::Async {
+        // Its own thread brings to disk what was acknowledged.
+        std::thread::sleep(LOSS_WINDOW * 2);
+    }
+    service.remove(1);
+    service.insert(2, 5_000);
+    service.forget();
+    service.get_all();
+    service.close();
+    let mut told = service.tell();
+    for fault in &service.faults {
+        told.push_str(&format!("FAULT {fault}\n"));
+    }
+    // By a call that is not made to fail.
+    let mut output = File::options().write(true).open("/dev/stdout")?;
+    let mut rest = told.as_bytes();
+    while !rest.is_empty() {
+        let written = output.write_vectored(&[IoSlice::new(rest), IoSlice::new(b"")])?;
+        rest = &rest[written..];
+    }
+    Ok(())
+}
