@@ -31,7 +31,7 @@ pub(crate) struct Wanted {
     pub(crate) cycles: u64,
     /// Power cuts; a tenth of the cycles unless told otherwise.
     pub(crate) cuts: Option<u64>,
-    /// Bits flipped in files; twice the cycles unless told otherwise.
+    /// Bits flipped in files; ten times the cycles unless told otherwise.
     pub(crate) flips: Option<u64>,
     pub(crate) block: Option<u64>,
     pub(crate) jobs: usize,
@@ -49,6 +49,7 @@ pub(crate) enum Child {
     Open { kind: Kind, folder: PathBuf },
     Look { kind: Kind, folder: PathBuf },
     Serve { kind: Kind, folder: PathBuf },
+    Share { kind: Kind, folder: PathBuf, who: u64 },
     Limited { kind: Kind, folder: PathBuf },
 }
 
@@ -98,6 +99,7 @@ fn parse_child(parser: &mut lexopt::Parser) -> Result<Child> {
         }
         "open" => Child::Open { kind, folder },
         "serve" => Child::Serve { kind, folder },
+        "share" => Child::Share { kind, folder, who: parser.value()?.parse()? },
         "limited" => Child::Limited { kind, folder },
         "look" => Child::Look { kind, folder },
         other => return Err(format!("a child knows no {other}").into()),

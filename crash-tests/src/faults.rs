@@ -12,7 +12,7 @@ use crate::kind::{Kind, LOSS_WINDOW, Mode, OnDamage};
 use crate::mounts::{Disk, Tmpfs, quietly};
 use crate::random::Random;
 use crate::service::Service;
-use crate::{Result, inject, this_program};
+use crate::{Result, inject, shared, this_program};
 
 /// What a test of this kind did and found.
 #[derive(Debug, Default)]
@@ -48,6 +48,13 @@ pub(crate) fn no_panic(what: &str, test: impl FnOnce() -> Result<Found>) -> Foun
             failed(format!("it panicked: {}", said.unwrap_or_default()))
         }
     }
+}
+
+/// A folder in memory, where there is one: for what is done thousands of times and does not wait for a disk to be interesting.
+pub(crate) fn quick_folder() -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    Ok(tempfile::Builder::new().prefix("nanotier-crash-").tempdir_in(place)?)
 }
 
 const KEYS: usize = 20;
@@ -302,8 +309,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Flips bits and cuts off the ends of a small store's files: so many of each, or every byte that is not 0 if that is fewer. Opens, reads,
 /// writes.
 pub(crate) fn damaged(kind: Kind, seed: u64, flips: u64) -> Result<Found> {
-    let place = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
-    let folder = tempfile::Builder::new().prefix("nanotier-crash-").tempdir_in(place)?;
+    let folder = quick_folder()?;
     let (good, store) = (folder.path().join("good"), folder.path().join("store"));
     let mut service = Service::open(kind, &good, OnDamage::Error)?;
     let mut found = Found::default();
@@ -387,10 +393,6 @@ pub(crate) fn damaged(kind: Kind, seed: u64, flips: u64) -> Result<Found> {
 /// A second opening of what belongs to one process, by another one.
 pub(crate) fn opened_twice(kind: Kind) -> Result<Found> {
     let mut found = Found { tried: 1, ..Found::default() };
-    if kind.is_shared() {
-        "several processes may have it open".clone_into(&mut found.remark);
-        return Ok(found);
-    }
     let folder = tempfile::tempdir()?;
     let mut service = Service::open(kind, folder.path(), OnDamage::Error)?;
     let output = this_program().args(["child", "look", &kind.to_string()]).arg(folder.path()).output()?;
@@ -419,6 +421,8 @@ pub(crate) struct Measure {
     pub(crate) seed: u64,
     /// Bits to flip.
     pub(crate) flips: u64,
+    /// How much at a time.
+    pub(crate) jobs: usize,
 }
 
 pub(crate) const TESTS: &[Test] = &[
@@ -433,6 +437,6 @@ pub(crate) const TESTS: &[Test] = &[
         injects: false,
         run: |kind, measure| damaged(kind, measure.seed, measure.flips),
     },
-    Test { name: "EIO", mounts: false, injects: true, run: |kind, _| inject::run(kind) },
-    Test { name: "opened twice", mounts: false, injects: false, run: |kind, _| opened_twice(kind) },
+    Test { name: "EIO", mounts: false, injects: true, run: |kind, measure| inject::run(kind, measure.jobs) },
+    Test { name: "two processes", mounts: false, injects: false, run: |kind, _| shared::run(kind) },
 ];

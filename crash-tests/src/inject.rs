@@ -3,13 +3,16 @@
 //!
 //! The service runs in a process of its own and tells what may be there; then the store is opened without injection and compared.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IoSlice;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::faults::Found;
+use crate::faults::{Found, quick_folder};
 use crate::kind::{Kind, LOSS_WINDOW, Mode, OnDamage};
 use crate::service::{Service, hear};
 use crate::{Result, this_program};
@@ -45,42 +48,64 @@ pub(crate) fn missing() -> Option<String> {
     }
 }
 
-pub(crate) fn run(kind: Kind) -> Result<Found> {
-    let mut found = Found::default();
-    let mut remarks = Vec::new();
-    for call in CALLS {
-        // Once, and from then on.
-        for sticky in ["", "+"] {
-            let mut places = 0;
-            while places < PLACES_MAX {
-                let inject = format!("inject={call}:error=EIO:when={}{sticky}", places + 1);
-                if !one(kind, &inject, &mut found).map_err(|error| format!("{inject}: {error}"))? {
-                    break;
+/// This program, but told that everything it syncs is on disk, without anything being done.
+pub(crate) fn without_syncs() -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"]);
+    command.args(["-e", "trace=fsync,fdatasync,sync_file_range,msync"]);
+    command.args(["-e", "inject=fsync,fdatasync,sync_file_range,msync:retval=0"]);
+    command.arg(this_program().get_program());
+    command
+}
+
+pub(crate) fn run(kind: Kind, jobs: usize) -> Result<Found> {
+    // Once, and from then on.
+    let all: Vec<(&str, &str)> =
+        CALLS.iter().flat_map(|call| ["", "+"].map(|sticky| (*call, sticky))).collect();
+    let (next, found) = (AtomicUsize::new(0), Mutex::new((Found::default(), BTreeMap::new())));
+    std::thread::scope(|scope| -> Result<()> {
+        let work = || -> Result<()> {
+            while let Some((call, sticky)) = all.get(next.fetch_add(1, Relaxed)) {
+                let own = places(kind, call, sticky)?;
+                let mut found = found.lock().expect("nobody panics with it");
+                found.0.tried += own.tried;
+                own.faults.into_iter().for_each(|fault| found.0.want(false, fault));
+                if own.tried > 0 {
+                    found.1.insert(*call, own.tried);
                 }
-                places += 1;
             }
-            found.want(places < PLACES_MAX, format!("{call} is called without end"));
-            found.tried += places;
-            if places > 0 && sticky.is_empty() {
-                remarks.push(format!("{places} {call}"));
-            }
-            if found.faults.len() > FAULTS_ENOUGH {
-                return Ok(found);
-            }
-        }
-    }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("it does not panic"))
+    })?;
+    let (mut found, places) = found.into_inner().expect("nobody panics with it");
     found.want(found.tried > 20, "hardly a call failed");
-    found.remark = remarks.join(", ");
+    found.remark =
+        places.iter().map(|(call, places)| format!("{places} {call}")).collect::<Vec<_>>().join(", ");
+    Ok(found)
+}
+
+/// Makes each call of a kind fail in turn.
+fn places(kind: Kind, call: &str, sticky: &str) -> Result<Found> {
+    let mut found = Found::default();
+    while found.tried < PLACES_MAX && found.faults.is_empty() {
+        let inject = format!("inject={call}:error=EIO:when={}{sticky}", found.tried + 1);
+        if !one(kind, &inject, &mut found).map_err(|error| format!("{inject}: {error}"))? {
+            break;
+        }
+        found.tried += 1;
+    }
+    found.want(found.tried < PLACES_MAX, format!("{call} is called without end"));
     Ok(found)
 }
 
 /// More calls of one kind than a small service makes.
 const PLACES_MAX: u64 = 400;
-const FAULTS_ENOUGH: usize = 4;
 
 /// True if a call was made to fail.
 fn one(kind: Kind, inject: &str, found: &mut Found) -> Result<bool> {
-    let folder = tempfile::tempdir()?;
+    let folder = quick_folder()?;
     let (store, trace) = (folder.path().join("store"), folder.path().join("trace"));
     let traced = inject.split([':', '=']).nth(1).unwrap_or_default();
     let output = Command::new("strace")

@@ -15,8 +15,9 @@ use crate::kind::{Kind, Mode};
 use crate::look::look;
 use crate::model::{Faults, Model};
 use crate::note::{Note, micros};
+use crate::planted::Bug;
 use crate::random::Random;
-use crate::{Error, Result, this_program};
+use crate::{Error, Result, inject, this_program};
 
 /// Cycles on one store.
 pub(crate) const BLOCK: u64 = 10;
@@ -252,7 +253,10 @@ pub(crate) fn spawn_writer(
     first_version: u64,
     errors: Stdio,
 ) -> Result<Child> {
-    let mut command = this_program();
+    let mut command = match kind.bug {
+        Some(Bug::NeverSyncs) => inject::without_syncs(),
+        _ => this_program(),
+    };
     command.args(["child", "write", &kind.to_string()]).arg(store);
     command.args([seed.to_string(), first_version.to_string()]);
     Ok(command.stdout(Stdio::piped()).stderr(errors).spawn()?)

@@ -30,6 +30,7 @@ mod power;
 mod random;
 mod report;
 mod service;
+mod shared;
 mod workload;
 
 use std::path::PathBuf;
@@ -70,6 +71,7 @@ fn be(child: Child) -> Result<()> {
         Child::Open { kind, folder } => look::open_until_killed(kind, &folder),
         Child::Limited { kind, folder } => faults::be_limited(kind, &folder),
         Child::Serve { kind, folder } => inject::serve(kind, &folder),
+        Child::Share { kind, folder, who } => shared::share(kind, &folder, who),
         Child::Look { kind, folder } => look::tell_what_is_there(kind, &folder),
     }
 }
@@ -113,7 +115,11 @@ fn cut_all(wanted: &Wanted, report: &mut Report) {
 }
 
 fn mistreat_all(wanted: &Wanted, report: &mut Report) {
-    let measure = faults::Measure { seed: wanted.seed, flips: wanted.flips.unwrap_or(wanted.cycles * 2) };
+    let measure = faults::Measure {
+        seed: wanted.seed,
+        flips: wanted.flips.unwrap_or(wanted.cycles * FLIPS_PER_CYCLE),
+        jobs: wanted.jobs,
+    };
     // A store may stumble over damage, and catches itself. What is not caught is told as a fault.
     std::panic::set_hook(Box::new(|_| {}));
     let (unmountable, untraceable) = (mounts::missing(), inject::missing());
@@ -134,22 +140,34 @@ fn mistreat_all(wanted: &Wanted, report: &mut Report) {
     }
 }
 
-/// Each bug in each synchronous tier, one that only an asynchronous one could have in those.
+/// Each bug in each tier, where it can be.
 fn plant_all(wanted: &Wanted, report: &mut Report) {
     for kind in wanted.kinds() {
         for bug in Bug::ALL {
+            // In an asynchronous store only the order counts, and there alone it may be told from what was lost.
             if (kind.mode == Mode::Async) != (bug == Bug::Reorders) {
                 continue;
             }
-            let planted = kind.with(bug);
+            let kind = kind.with(bug);
             let plan =
                 kill::Plan { cycles: PLANTED_CYCLES, seed: wanted.seed, jobs: wanted.jobs, block: None };
-            let counts = kill::run(planted, &plan);
-            report.planted(planted, counts);
+            match bug {
+                Bug::SwallowsErrors => {
+                    let found = faults::no_panic("size limit", || faults::full_by_limit(kind));
+                    report.planted(kind, found.tried, found.faults.first().map(String::as_str));
+                }
+                Bug::NeverSyncs => match mounts::missing().or_else(inject::missing) {
+                    Some(why) => report.left_out(&kind.to_string(), &why),
+                    None => report.planted_crashes(kind, power::run(kind, &plan)),
+                },
+                _ => report.planted_crashes(kind, kill::run(kind, &plan)),
+            }
         }
     }
 }
 
+/// They are quick.
+const FLIPS_PER_CYCLE: u64 = 10;
 /// A bug that so many crashes do not bring to light is one that they cannot find.
 const PLANTED_CYCLES: u64 = 60;
 

@@ -21,15 +21,21 @@ pub(crate) enum Bug {
     ClearsPiecemeal,
     /// Some writes reach the store after later ones.
     Reorders,
+    /// An error of the disk is swallowed, and the write acknowledged.
+    SwallowsErrors,
+    /// Nothing is wrong with the store, but whoever writes is told that it is on disk when it is not: kill -9 cannot show that, a power cut does.
+    NeverSyncs,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::AcknowledgesEarly,
         Self::ForgetsTombstones,
         Self::TearsWrites,
         Self::ClearsPiecemeal,
         Self::Reorders,
+        Self::SwallowsErrors,
+        Self::NeverSyncs,
     ];
 
     pub(crate) fn named(name: &str) -> Option<Self> {
@@ -45,6 +51,8 @@ impl fmt::Display for Bug {
             Self::TearsWrites => "tears-writes",
             Self::ClearsPiecemeal => "clears-piecemeal",
             Self::Reorders => "reorders",
+            Self::SwallowsErrors => "swallows-errors",
+            Self::NeverSyncs => "never-syncs",
         })
     }
 }
@@ -154,7 +162,11 @@ impl Store for Planted {
             Bug::ForgetsTombstones => Ok(writes.iter().map(|write| self.forgetful(write)).collect()),
             Bug::TearsWrites => Ok(writes.iter().map(|write| self.torn(write)).collect()),
             Bug::Reorders => Ok(writes.iter().map(|write| self.reordered(write)).collect()),
-            Bug::AcknowledgesEarly | Bug::ClearsPiecemeal => self.store.write(writes),
+            Bug::SwallowsErrors => Ok(self
+                .store
+                .write(writes)
+                .unwrap_or_else(|_| writes.iter().map(|_| Ok(Wrote::Done)).collect())),
+            Bug::AcknowledgesEarly | Bug::ClearsPiecemeal | Bug::NeverSyncs => self.store.write(writes),
         }
     }
 

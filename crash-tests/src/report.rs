@@ -95,20 +95,23 @@ impl Report {
         self.left_out.push(format!("{what}: {why}"));
     }
 
-    pub(crate) fn planted(&mut self, kind: Kind, counts: kill::Counts) {
-        match counts.failures.first().filter(|_| counts.faults.sum() > 0) {
-            Some(_) => {
-                let words = counts.faults.words.first().map_or("", String::as_str);
-                println!("{kind}: noticed after {} cycles: {words}", counts.cycles);
+    pub(crate) fn planted_crashes(&mut self, kind: Kind, counts: kill::Counts) {
+        let fault = counts.faults.words.first().filter(|_| counts.faults.sum() > 0);
+        self.planted(kind, counts.cycles, fault.map(String::as_str));
+        if fault.is_none() {
+            counts.failures.iter().for_each(|failure| println!("{failure}"));
+        }
+        counts.failures.iter().for_each(|failure| forget(failure));
+    }
+
+    /// A bug was planted and this was noticed after so many tries.
+    pub(crate) fn planted(&mut self, kind: Kind, tried: u64, fault: Option<&str>) {
+        match fault {
+            Some(fault) => {
+                println!("{kind}: noticed after {tried}: {fault}");
                 println!("COUNT planted-bugs-noticed 1");
-                for failure in counts.failures {
-                    forget(&failure);
-                }
             }
-            None => {
-                let why = counts.failures.first().cloned().unwrap_or_default();
-                self.fail(format!("{kind}: {} cycles did not bring the bug to light {why}", counts.cycles));
-            }
+            None => self.fail(format!("{kind}: {tried} tries did not bring the bug to light")),
         }
     }
 
