@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use nanotier_engine::{Engine, Equivalent, OwnedFrom, Stats, WhatIf};
-use nanotier_tier::{BoxFuture, Clock, Context, Freshness, Intent, Result, Tier};
+use nanotier_tier::{BoxFuture, Clock, Context, Freshness, Result, Tier};
 
 use crate::below::Below;
 use crate::builder::Builder;
@@ -246,6 +246,10 @@ where
 
     /// Whether anybody has a usable value of `key`: memory, else the tiers. Moves nothing, and is no use of the entry, nor
     /// counted by [`stats`](Self::stats).
+    ///
+    /// # Errors
+    ///
+    /// Told when awaited: a tier failed and no other, nor memory, had anything usable.
     pub fn contains<'a, Q>(&'a self, key: &'a Q) -> Lookup<bool>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -258,10 +262,11 @@ where
         }
         let (inner, key) = (self.0.clone(), K::owned_from(key));
         Lookup::below(async move {
-            let Some(below) = &inner.below else { return Ok(Detailed::nowhere(false)) };
-            let found = below.tier.read_one(&below.path(&key)?, Intent::Look).await?;
-            let usable = found.usable(inner.clock().wall());
-            Ok(Detailed::nowhere(usable.is_some_and(|record| below.decode(record).is_ok())))
+            match inner.peek_below(&key).await {
+                Ok(record) => Ok(Detailed::nowhere(record.is_some())),
+                Err(_) if inner.fallback(&key).is_some() => Ok(Detailed::nowhere(true)),
+                Err(error) => Err(error),
+            }
         })
     }
 

@@ -195,6 +195,11 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> InFlight<K, V> {
         flight
     }
 
+    /// True if anything is in flight for the key.
+    pub(crate) fn is_busy(&self, key: &K) -> bool {
+        self.shard(key).lock().slots.contains_key(key)
+    }
+
     /// True if a look is under way for the key.
     pub(crate) fn is_looking(&self, key: &K) -> bool {
         self.shard(key).lock().slots.get(key).is_some_and(|slot| slot.look.is_some())

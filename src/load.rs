@@ -85,22 +85,28 @@ where
         return Ok(fresh);
     }
     let (seen, read_at) = match look_below(&ticket, Intent::Load).await {
-        Looked::Usable(detailed) => {
-            if detailed.freshness == Freshness::Stale {
-                let (inner, key) = (inner.clone(), ticket.key.clone());
-                // This flight ends with the stale value; the next one brings the new.
-                drop(ticket);
-                inner.refresh_behind(&key, loader);
-            }
-            return Ok(detailed);
-        }
+        Looked::Usable(detailed) => return answer_and_refresh(ticket, detailed, loader),
         Looked::Nothing { seen, read_at } => (seen, read_at),
         Looked::Failed(_) => match inner.fallback(&ticket.key) {
-            Some(detailed) => return Ok(detailed),
+            Some(detailed) => return answer_and_refresh(ticket, detailed, loader),
             None => (None, inner.clock().wall()),
         },
     };
     compute(&ticket, loader, seen, read_at).await
+}
+
+/// Ends a flight with something usable. If that is stale the next flight brings the new value, behind.
+fn answer_and_refresh<K, V>(ticket: Ticket<K, V>, detailed: Detailed<V>, loader: Loader<V>) -> Outcome<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    if detailed.freshness == Freshness::Stale {
+        let (inner, key) = (ticket.inner.clone(), ticket.key.clone());
+        drop(ticket);
+        inner.refresh_behind(&key, loader);
+    }
+    Ok(detailed)
 }
 
 /// Loads anew though something usable is there: the truth is asked what it holds, so that the fill can be
@@ -114,6 +120,7 @@ where
     let mut read_at = inner.clock().wall();
     let mut seen = None;
     if let Some(below) = &inner.below {
+        let asked_at = inner.context.versions.draw();
         if let Ok(found) = below.tier.read_one(&below.path(&ticket.key)?, Intent::Refresh).await {
             (seen, read_at) = (found.seen, found.read_at);
             if let Some(version) = found.entry.version() {
@@ -125,6 +132,9 @@ where
                 if let Taken::Usable(detailed) = take_in(&ticket, below, &found) {
                     return Ok(detailed);
                 }
+            }
+            if fresh || found.usable(read_at).is_none() {
+                inner.heed(&ticket.key, &found, asked_at);
             }
         }
     }

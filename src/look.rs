@@ -6,7 +6,8 @@ use std::sync::Arc;
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
 use nanotier_tier::{
-    Error, Event, Found, Freshness, Guard, Intent, Path, Record, Seen, Tier, Timestamp, Write,
+    Deadlines, Entry, Error, Event, Found, Freshness, Guard, Intent, Path, Record, Result, Seen, Tier,
+    Timestamp, Version, Write,
 };
 
 use crate::below::Below;
@@ -61,6 +62,42 @@ where
     pub(crate) fn fallback(&self, key: &K) -> Option<Detailed<V>> {
         let entry = self.memory.peek(key).filter(|entry| entry.state(self.clock().now()) != State::Gone)?;
         Some(Detailed { value: entry.value, freshness: Freshness::Stale, source: Source::Memory })
+    }
+
+    /// What memory holds is let go of if this answer of the tiers outdates it: a tombstone kills every copy that it meets
+    /// (O8), and so does something newer that cannot be read. What was asked at `asked_at` and is nowhere outdates all
+    /// that is older, if the truth itself said so.
+    pub(crate) fn heed(&self, key: &K, found: &Found, asked_at: Version) {
+        let outdated = match (&found.entry, found.seen) {
+            (Entry::Present(record), _) if found.usable(found.read_at).is_some() => record.version,
+            (_, Some(_)) => asked_at,
+            (Entry::Removed(version), None) => version.next(),
+            (Entry::Absent | Entry::Present(_), None) => return,
+        };
+        if is_on(Rule::O8) {
+            self.memory.remove_if(key, |entry| entry.version < outdated);
+        }
+    }
+
+    /// What the tiers have that can be used and read, without moving it, and whether it is to be trusted. A copy that
+    /// cannot be read is passed over.
+    pub(crate) async fn peek_below(&self, key: &K) -> Result<Option<(Deadlines, bool)>> {
+        let below = self.below()?;
+        let path = below.path(key)?;
+        let asked_at = self.context.versions.draw();
+        let mut intent = Intent::Look;
+        loop {
+            let found = below.tier.read_one(&path, intent).await?;
+            let usable = found.usable(self.clock().wall());
+            if let Some(record) = usable.filter(|record| below.decode(record).is_ok()) {
+                return Ok(Some((record.deadlines, found.trusted)));
+            }
+            if usable.is_none() || intent.asks_truth() || below.is_truth(found.from) {
+                self.heed(key, &found, asked_at);
+                return Ok(None);
+            }
+            intent = Intent::Confirm;
+        }
     }
 
     /// Removes an unreadable record, if it is still the one that was read.
@@ -128,15 +165,14 @@ where
         match take_in(ticket, below, &found) {
             Taken::Usable(detailed) => return Looked::Usable(detailed),
             Taken::Nothing => {
-                if seen.is_some() && is_on(Rule::O8) {
-                    inner.memory.remove_if(&ticket.key, |entry| entry.version < asked_at);
-                }
+                inner.heed(&ticket.key, &found, asked_at);
                 return Looked::Nothing { seen, read_at };
             }
             Taken::Unreadable { in_truth: false, .. } if !intent.asks_truth() => {
                 intent = if intent.may_load() { Intent::Refresh } else { Intent::Confirm };
             }
             Taken::Unreadable { ours, .. } => {
+                inner.heed(&ticket.key, &found, asked_at);
                 // A loader fills over it. Without one it is removed if unchanged, so that the next reader need not
                 // meet it; but what another build wrote is left to that build.
                 if ours && !intent.may_load() {
@@ -192,18 +228,6 @@ where
         promote(ticket, found);
     }
     Taken::Usable(Detailed { value, freshness, source: Source::Tier(found.from) })
-}
-
-/// The same for one of a batch: what does not decode is a miss, left to the next single read to mend.
-pub(crate) fn take_in_batch<K, V>(ticket: &Ticket<K, V>, below: &Below<K, V>, found: &Found) -> Option<V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    match take_in(ticket, below, found) {
-        Taken::Usable(detailed) => Some(detailed.value),
-        Taken::Nothing | Taken::Unreadable { .. } => None,
-    }
 }
 
 /// Since when a record counts as confirmed: just now, if the truth itself answered.

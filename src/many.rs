@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use nanotier_engine::{Equivalent, OwnedFrom};
-use nanotier_tier::{Intent, Path, Record, Result, Tier, Version};
+use nanotier_tier::{Freshness, Intent, Path, Record, Result, Tier, Version};
 
 use crate::cache::{Cache, Inner};
-use crate::look::take_in_batch;
+use crate::look::{Taken, take_in};
 use crate::lookup::{Detailed, Lookup};
 use crate::ticket::Ticket;
 use crate::ttl::Ttl;
@@ -20,7 +21,7 @@ where
 {
     /// The values of many keys, in their order. What memory does not hold fresh or stale is asked of the
     /// tiers in one batch, and of each farther tier only what the nearer ones lack. A key may occur
-    /// twice.
+    /// twice. For what is stale in memory a fresher value is looked for behind, in one batch too.
     ///
     /// Ready at once if memory has them all.
     ///
@@ -34,20 +35,24 @@ where
     {
         let mut values = Vec::new();
         let mut missing: Vec<(usize, K)> = Vec::new();
+        let mut stale: Vec<K> = Vec::new();
         for (index, key) in keys.into_iter().enumerate() {
-            let resident = self.resident(key).map(|(value, _)| value);
-            if resident.is_none() {
-                missing.push((index, K::owned_from(key)));
+            let resident = self.resident(key);
+            match resident {
+                None => missing.push((index, K::owned_from(key))),
+                Some((_, Freshness::Stale)) if self.0.below.is_some() => stale.push(K::owned_from(key)),
+                Some(_) => {}
             }
-            values.push(Ok(resident));
+            values.push(Ok(resident.map(|(value, _)| value)));
         }
+        self.0.look_many_behind(stale);
         if missing.is_empty() || self.0.below.is_none() {
             return Lookup::ready(Detailed::nowhere(values));
         }
         let inner = self.0.clone();
         Lookup::below(async move {
             let (indices, keys): (Vec<usize>, Vec<K>) = missing.into_iter().unzip();
-            let found = inner.look_many(keys).await?;
+            let found = inner.look_many(inner.enter_all(keys)).await?;
             indices.into_iter().zip(found).for_each(|(index, value)| values[index] = value);
             Ok(Detailed::nowhere(values))
         })
@@ -148,39 +153,72 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    async fn look_many(self: std::sync::Arc<Self>, keys: Vec<K>) -> Result<Vec<Result<Option<V>>>> {
-        let below = self.below()?;
-        // In flight from before the read: a write that comes between keeps what is read out of memory.
-        let tickets: Vec<Ticket<K, V>> = keys
-            .into_iter()
-            .map(|key| {
-                self.inflight.enter(&key);
-                Ticket { inner: self.clone(), key, flight: None }
-            })
-            .collect();
-        let (mut values, mut asked, mut paths) = (Vec::new(), Vec::new(), Vec::<Path<'_>>::new());
-        for (index, ticket) in tickets.iter().enumerate() {
-            match below.path(&ticket.key) {
-                Ok(path) => {
-                    asked.push(index);
-                    paths.push(path);
-                    values.push(Ok(None));
-                }
-                Err(error) => values.push(Err(error)),
-            }
-        }
-        let found = match below.tier.read(&paths, Intent::Look).await {
-            Ok(found) => found,
-            Err(error) => paths.iter().map(|_| Err(error.clone())).collect(),
+    /// Tickets from before the read: a write that comes between keeps what is read out of memory.
+    fn enter_all(self: &Arc<Self>, keys: Vec<K>) -> Vec<Ticket<K, V>> {
+        let enter = |key| {
+            self.inflight.enter(&key);
+            Ticket { inner: self.clone(), key, flight: None }
         };
-        for (index, found) in asked.into_iter().zip(found) {
-            values[index] = match found {
-                Ok(found) => Ok(take_in_batch(&tickets[index], below, &found)),
-                Err(error) => match self.fallback(&tickets[index].key) {
-                    Some(stale) => Ok(Some(stale.value)),
-                    None => Err(error),
-                },
+        keys.into_iter().map(enter).collect()
+    }
+
+    /// Looks for many keys that nobody waits for, but for those on which anything is under way.
+    fn look_many_behind(self: &Arc<Self>, mut keys: Vec<K>) {
+        keys.retain(|key| !self.inflight.is_busy(key));
+        if keys.is_empty() {
+            return;
+        }
+        let (inner, tickets) = (self.clone(), self.enter_all(keys));
+        // Who asked has an answer; what fails is looked for again by the next one.
+        self.context.spawn(Box::pin(async move { drop(inner.look_many(tickets).await) }));
+    }
+
+    async fn look_many(self: &Arc<Self>, tickets: Vec<Ticket<K, V>>) -> Result<Vec<Result<Option<V>>>> {
+        let below = self.below()?;
+        let asked_at = self.context.versions.draw();
+        let mut values: Vec<Result<Option<V>>> = tickets.iter().map(|_| Ok(None)).collect();
+        let mut asked: Vec<usize> = (0..tickets.len()).collect();
+        let mut intent = Intent::Look;
+        // Copies that cannot be read are passed over by a second batch, which asks the truth.
+        while !asked.is_empty() {
+            let mut paths: Vec<Path<'_>> = Vec::with_capacity(asked.len());
+            asked.retain(|&index| match below.path(&tickets[index].key) {
+                Ok(path) => {
+                    paths.push(path);
+                    true
+                }
+                Err(error) => {
+                    values[index] = Err(error);
+                    false
+                }
+            });
+            let found = match below.tier.read(&paths, intent).await {
+                Ok(found) => found,
+                Err(error) => paths.iter().map(|_| Err(error.clone())).collect(),
             };
+            let mut unread = Vec::new();
+            for (index, found) in asked.into_iter().zip(found) {
+                let key = &tickets[index].key;
+                values[index] = match found {
+                    Ok(found) => match take_in(&tickets[index], below, &found) {
+                        Taken::Usable(detailed) => Ok(Some(detailed.value)),
+                        Taken::Unreadable { in_truth: false, .. } if !intent.asks_truth() => {
+                            unread.push(index);
+                            continue;
+                        }
+                        // What the truth holds unreadable is left to the next single read to mend.
+                        Taken::Nothing | Taken::Unreadable { .. } => {
+                            self.heed(key, &found, asked_at);
+                            Ok(None)
+                        }
+                    },
+                    Err(error) => match self.fallback(key) {
+                        Some(stale) => Ok(Some(stale.value)),
+                        None => Err(error),
+                    },
+                };
+            }
+            (asked, intent) = (unread, Intent::Confirm);
         }
         Ok(values)
     }

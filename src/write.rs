@@ -17,7 +17,7 @@ use nanotier_tier::{
 
 use crate::below::Below;
 use crate::cache::{Cache, Inner};
-use crate::expiry::Resident;
+use crate::expiry::{Resident, State};
 use crate::finish::{Attended, Finish};
 use crate::lookup::{Detailed, Lookup};
 use crate::ticket::Ticket;
@@ -192,7 +192,7 @@ where
     ///
     /// # Errors
     ///
-    /// Told when awaited: no tier could answer.
+    /// Told when awaited: a tier failed and no other, nor memory, had anything usable.
     pub fn time_left<'a, Q>(&'a self, key: &'a Q) -> Lookup<Option<TimeLeft>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -205,11 +205,20 @@ where
         }
         let (inner, key) = (self.0.clone(), K::owned_from(key));
         Lookup::below(async move {
-            let Some(below) = &inner.below else { return Ok(Detailed::nowhere(None)) };
-            let found = below.tier.read_one(&below.path(&key)?, Intent::Look).await?;
-            let now = inner.clock().wall();
-            let usable = found.usable(now).filter(|record| below.decode(record).is_ok());
-            Ok(Detailed::nowhere(usable.map(|record| left_of(record.deadlines, now))))
+            let left = match inner.peek_below(&key).await {
+                Ok(found) => {
+                    found.map(|(deadlines, trusted)| left_of(deadlines, trusted, inner.clock().wall()))
+                }
+                Err(error) => {
+                    // What could not be confirmed is stale.
+                    let now = inner.clock().now();
+                    let left = |entry: &Resident<V>| {
+                        (entry.state(now) != State::Gone).then(|| entry.usable_until.since(now))
+                    };
+                    Some(TimeLeft::Stale(inner.memory.peek_if(&key, left).ok_or(error)?))
+                }
+            };
+            Ok(Detailed::nowhere(left))
         })
     }
 
@@ -428,17 +437,21 @@ where
     async fn touch_below(self: Arc<Self>, key: K, ttl: Ttl, attended: Attended) -> Result<bool> {
         let below = self.below()?;
         for _ in 0..TRIES_MAX {
+            let asked_at = self.context.versions.draw();
             let found = below.tier.read_one(&below.path(&key)?, Intent::Confirm).await?;
             if let Some(version) = found.entry.version() {
                 self.context.versions.saw(version);
             }
             let now = self.clock().wall();
-            let (Some(record), Some(seen)) = (found.usable(now), found.seen) else { return Ok(false) };
+            let readable = found.usable(now).and_then(|record| Some((record, below.decode(record).ok()?)));
+            let (Some((record, value)), Some(seen)) = (readable, found.seen) else {
+                self.heed(&key, &found, asked_at);
+                return Ok(false);
+            };
             if !attended.is_attended() {
                 // Dead before anything was written: what others wrote since is theirs.
                 return Ok(false);
             }
-            let value = below.decode(record)?;
             let deadlines = self.lifetimes.deadlines(ttl, now);
             let record = Record { deadlines, written_at: now, confirmed_at: now, ..record.clone() };
             let begun = self.begin(key.clone(), Some((value, record)));
@@ -570,13 +583,13 @@ impl<V> Resident<V> {
     }
 }
 
-/// The time left to a usable record.
-fn left_of(deadlines: Deadlines, now: Timestamp) -> TimeLeft {
-    if deadlines.fresh_until.is_never() {
-        TimeLeft::Forever
-    } else if now < deadlines.fresh_until {
-        TimeLeft::Fresh(deadlines.fresh_until.since(now))
-    } else {
+/// The time left to a usable record. One that is not trusted is stale.
+fn left_of(deadlines: Deadlines, trusted: bool, now: Timestamp) -> TimeLeft {
+    if !trusted || now >= deadlines.fresh_until {
         TimeLeft::Stale(deadlines.usable_until.since(now))
+    } else if deadlines.fresh_until.is_never() {
+        TimeLeft::Forever
+    } else {
+        TimeLeft::Fresh(deadlines.fresh_until.since(now))
     }
 }
