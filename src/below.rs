@@ -50,7 +50,7 @@ impl<K, V: 'static> Below<K, V> {
     pub(crate) fn encode(&self, value: &V) -> Result<Encoded> {
         let mut bytes = Vec::new();
         self.codec.encode(value, &mut bytes)?;
-        Ok(Encoded { bytes: Bytes::from(bytes), fingerprint: self.fingerprint })
+        Ok(Encoded::new(Bytes::from(bytes), self.fingerprint))
     }
 
     /// A record of a value, decided at `now`.
@@ -64,9 +64,10 @@ impl<K, V: 'static> Below<K, V> {
         Ok(Record { deadlines, version, ..Record::new(self.encode(value)?, now) })
     }
 
-    /// True if the record was written by this codec and schema. If not, another build may still want it.
+    /// True if the record was written by this codec and schema, and nobody has shaped its bytes since. If not, another
+    /// build may still want it.
     pub(crate) fn is_ours(&self, record: &Record) -> bool {
-        record.value.fingerprint == self.fingerprint
+        record.value.fingerprint == self.fingerprint && record.value.shape.is_plain()
     }
 
     /// # Errors

@@ -37,7 +37,7 @@ impl Client {
     }
 
     fn record(&self, owner: &[u8], ttl: Duration) -> Record {
-        let value = Encoded { bytes: Bytes::copy_from_slice(owner), fingerprint: Fingerprint(0) };
+        let value = Encoded::new(Bytes::copy_from_slice(owner), Fingerprint(0));
         let now = self.clock.wall();
         Record { deadlines: Deadlines::after(now, ttl, Duration::ZERO), ..Record::new(value, now) }
     }

@@ -181,7 +181,7 @@ fn a_value_that_does_not_decode_is_a_miss_that_is_mended_and_never_promoted() ->
     let ours = nanotier::Codec::<u64>::fingerprint(&Json::default());
     for (fingerprint, is_damaged) in [(ours, true), (Fingerprint(1), false)] {
         let s = setup();
-        let value = nanotier::tier::Encoded { bytes: "not a number".into(), fingerprint };
+        let value = nanotier::tier::Encoded::new("not a number", fingerprint);
         let (clock, _hands) = Clock::manual();
         let record = Record { version: Version::from_parts(9, 9), ..Record::new(value, clock.wall()) };
         let put = Write::put(Path::new(&namespace, &b"k"[..]), &record);

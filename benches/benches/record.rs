@@ -13,7 +13,7 @@ fn record(criterion: &mut Criterion) {
     let now = Timestamp::from_millis(1_700_000_000_000);
     let mut group = criterion.benchmark_group("record");
     for len in [256_usize, 1024] {
-        let value = Encoded { bytes: Bytes::from(vec![7; len]), fingerprint: Fingerprint(1) };
+        let value = Encoded::new(Bytes::from(vec![7; len]), Fingerprint(1));
         let record = Record { version: Version::from_parts(1 << 40, 7), ..Record::new(value, now) };
         let encoded = framing.encode(&path, Some(&record), record.version, now).expect("within the limits");
         let encoded = Bytes::from(encoded);

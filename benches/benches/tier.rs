@@ -31,7 +31,7 @@ impl Source {
         // Never the same bytes twice: a store could see that nothing changes.
         let mut value = self.hlc.to_le_bytes().to_vec();
         value.resize(VALUE_LEN, 7);
-        let value = Encoded { bytes: Bytes::from(value), fingerprint: Fingerprint(1) };
+        let value = Encoded::new(Bytes::from(value), Fingerprint(1));
         Record { version: Version::from_parts(self.hlc, 7), ..Record::new(value, now) }
     }
 

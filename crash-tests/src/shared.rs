@@ -81,7 +81,7 @@ fn path<'a>(space: &'a Namespace, what: &str, number: u64) -> Path<'a> {
 }
 
 fn record(text: &str, version: Version) -> Record {
-    let value = Encoded { bytes: text.to_owned().into(), fingerprint: Fingerprint(1) };
+    let value = Encoded::new(text.to_owned(), Fingerprint(1));
     Record { version, ..Record::new(value, Clock::coarse().wall()) }
 }
 

@@ -44,7 +44,7 @@ impl Fields {
     fn record(self, version: Version) -> Option<Record> {
         let (one, other) = self.deadlines;
         Some(Record {
-            value: Encoded { bytes: Bytes::from(self.value), fingerprint: Fingerprint(self.fingerprint) },
+            value: Encoded::new(Bytes::from(self.value), Fingerprint(self.fingerprint)),
             deadlines: Deadlines {
                 fresh_until: Timestamp::from_millis(one.min(other)),
                 usable_until: Timestamp::from_millis(one.max(other)),

@@ -236,7 +236,7 @@ impl Model {
         };
         if by != 0 || matches!(lifetime, Renewal::Each(_)) {
             let encoded =
-                Encoded { bytes: Bytes::copy_from_slice(&value.to_le_bytes()), fingerprint: COUNTER };
+                Encoded::new(Bytes::copy_from_slice(&value.to_le_bytes()), COUNTER);
             let deadlines = Deadlines { fresh_until: until, usable_until: until };
             let record = Record { deadlines, version, ..Record::new(encoded, now) };
             self.put(at, Some(record), version, now);
@@ -300,7 +300,7 @@ impl Run {
 
     fn record(&self, version: Ver, life: Life, value: u8) -> Record {
         let now = self.clock.wall();
-        let value = Encoded { bytes: Bytes::copy_from_slice(&[value % 4]), fingerprint: Fingerprint(1) };
+        let value = Encoded::new(Bytes::copy_from_slice(&[value % 4]), Fingerprint(1));
         let deadlines = match life {
             Life::Forever => Deadlines::NEVER,
             Life::Seconds { ttl, stale_for } => {

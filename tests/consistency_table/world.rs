@@ -220,7 +220,7 @@ impl World {
             }
         };
         let confirmed_at = if state == "in doubt" { now.minus(RECHECK) } else { now };
-        let value = Encoded { bytes: text.into(), fingerprint };
+        let value = Encoded::new(text, fingerprint);
         let deadlines = Deadlines::after(now, fresh_for, stale_for);
         let record = Record { version, deadlines, confirmed_at, ..Record::new(value, now) };
         self.put(tier, &Write::put(self.path(), &record));
@@ -230,7 +230,7 @@ impl World {
     pub(crate) fn another_is_ahead(&self, tier: &Scripted) {
         let version = Version::from_parts(self.versions.draw().parts().0 + (1 << 30), 5);
         let value =
-            Encoded { bytes: OF_ANOTHER.to_string().into(), fingerprint: Codec::<u64>::fingerprint(&Fussy) };
+            Encoded::new(OF_ANOTHER.to_string(), Codec::<u64>::fingerprint(&Fussy));
         let record = Record { version, ..Record::new(value, self.now()) };
         self.put(tier, &Write::put(self.path(), &record));
     }

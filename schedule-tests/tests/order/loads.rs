@@ -220,7 +220,7 @@ fn a_leader_that_leaves_is_caught_without_flights_that_outlive_it() {
 async fn unreadable_record() {
     let world = World::default();
     let process = world.process(1, Duration::ZERO);
-    let value = Encoded { bytes: Bytes::from_static(b"no number"), fingerprint: Fingerprint(99) };
+    let value = Encoded::new(Bytes::from_static(b"no number"), Fingerprint(99));
     let record = Record { version: Version::from_parts(1, 9), ..Record::new(value, process.clock.wall()) };
     let foreign = world.truth.handle(process.clock.clone());
     assert_eq!(foreign.write_one(&Write::put(path(), &record)).await.unwrap(), nanotier_tier::Wrote::Done);

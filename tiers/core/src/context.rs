@@ -12,6 +12,7 @@ use std::time::Duration;
 use nanotier_clock::Clock;
 use parking_lot::{Condvar, Mutex};
 
+use crate::shaping::Refused;
 use crate::version::HybridClock;
 
 /// Work that runs on its own.
@@ -150,6 +151,13 @@ pub enum Event {
     RecordUnreadable {
         /// The tier that held it.
         tier: &'static str,
+    },
+    /// A stored value could not be opened by the tier's [`shaping`](crate::shaping), and counted as a miss.
+    RecordRefused {
+        /// The tier that held it.
+        tier: &'static str,
+        /// Why.
+        why: Refused,
     },
     /// A tier failed to answer a read; another one, or the loader, may have.
     ReadFailed {

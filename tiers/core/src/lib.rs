@@ -11,6 +11,7 @@
 //! | [`Tier`], [`Store`], [`AnyTier`], [`Inline`], [`Offload`] | the contract, asynchronous, blocking, erased, and the bridges |
 //! | [`rules`] | who wins: which write a tier takes and which it refuses |
 //! | [`Chain`] | two tiers that behave as one |
+//! | [`shaping`] | values compressed and encrypted on their way to any tier |
 //! | [`Key`], [`Codec`] | how keys and values become bytes |
 //! | [`MemoryStore`], [`NullStore`] | the two tiers that need nothing |
 //!
@@ -36,6 +37,7 @@ mod offload;
 mod path;
 pub mod record;
 pub mod rules;
+pub mod shaping;
 mod store;
 mod stored;
 #[doc(hidden)]
@@ -69,7 +71,7 @@ pub use null::NullStore;
 pub use offload::Offload;
 pub use path::{Namespace, Path};
 pub use store::{Inline, Store};
-pub use stored::{AHEAD_MAX, Deadlines, Encoded, Fingerprint, Freshness, Record, Stored, Tags};
+pub use stored::{AHEAD_MAX, Deadlines, Encoded, Fingerprint, Freshness, Record, Shape, Stored, Tags};
 pub use tier::{BoxFuture, Tier};
 pub use update::{COUNTER, Change, Effect, Expect, Renewal, Update, Updated, apply, read_counter};
 pub use version::{HybridClock, Version};

@@ -9,13 +9,16 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::Path;
-use crate::stored::{Deadlines, Encoded, Fingerprint, Record, Stored, Tags};
+use crate::stored::{Deadlines, Encoded, Fingerprint, Record, Shape, Stored, Tags};
 use crate::version::Version;
 
 /// The first four bytes of every record.
 pub const MAGIC: [u8; 4] = *b"nTr\x93";
-/// The format version that is written. Older ones are read as long as their golden files are in the tests.
+/// The format version of tombstones, and of records whose value is as the codec wrote it. Older ones are read as long as
+/// their golden files are in the tests.
 pub const FORMAT: u8 = 1;
+/// The format version of records whose value was [shaped](crate::shaping).
+pub const FORMAT_SHAPED: u8 = 2;
 /// Length of all fields before the tags.
 pub const HEADER_LEN: usize = 96;
 /// Length of the checksum at the end.
@@ -25,8 +28,26 @@ pub const MARK_LEN: usize = HEADER_LEN + CHECKSUM_LEN;
 
 /// The record is a tombstone: header only.
 const FLAG_REMOVED: u8 = 1;
-/// The flags that this version understands. A record with any other is unreadable, as FORMATS.md promises.
-const FLAGS_KNOWN: u8 = FLAG_REMOVED;
+/// The value was compressed.
+const FLAG_COMPRESSED: u8 = 1 << 1;
+/// The value was encrypted.
+const FLAG_ENCRYPTED: u8 = 1 << 2;
+/// The flags that a shaped record may have, and at least one of which it has.
+const FLAGS_SHAPED: u8 = FLAG_COMPRESSED | FLAG_ENCRYPTED;
+
+/// The flags of a record whose value has this shape.
+pub(crate) const fn flags_of(shape: Shape) -> u8 {
+    (if shape.compressed { FLAG_COMPRESSED } else { 0 }) | (if shape.encrypted { FLAG_ENCRYPTED } else { 0 })
+}
+
+/// True for a format version and flags that are written together. Any others are unreadable, as FORMATS.md promises.
+const fn is_known(format: u8, flags: u8) -> bool {
+    match format {
+        FORMAT => flags & !FLAG_REMOVED == 0,
+        FORMAT_SHAPED => flags & !FLAGS_SHAPED == 0 && flags != 0,
+        _ => false,
+    }
+}
 
 /// How records are framed: whose they are, and how large they may be.
 #[derive(Clone)]
@@ -117,8 +138,9 @@ impl Framing {
 
         let (hlc, writer) = version.parts();
         out.put_slice(&MAGIC);
-        out.put_u8(FORMAT);
-        out.put_u8(if record.is_some() { 0 } else { FLAG_REMOVED });
+        let flags = record.map_or(FLAG_REMOVED, |record| flags_of(record.value.shape));
+        out.put_u8(if flags & FLAGS_SHAPED == 0 { FORMAT } else { FORMAT_SHAPED });
+        out.put_u8(flags);
         // At most 64 tags of at most 255 bytes: fits.
         out.put_u16_le(u16::try_from(tags_len).map_err(|_| too_large())?);
         out.put_u64_le(taken_at.as_millis());
@@ -130,8 +152,7 @@ impl Framing {
         out.put_u64_le(deadlines.fresh_until.as_millis());
         out.put_u64_le(deadlines.usable_until.as_millis());
         out.put_u64_le(record.map_or(0, |record| record.value.fingerprint.0));
-        let cost = record.map_or(Duration::ZERO, |record| record.load_cost);
-        out.put_u32_le(u32::try_from(cost.as_micros()).unwrap_or(u32::MAX));
+        out.put_u32_le(cost_micros(record.map_or(Duration::ZERO, |record| record.load_cost)));
         out.put_u32_le(value_len);
         out.put_slice(&self.digest(path));
         debug_assert_eq!(out.len(), HEADER_LEN, "FORMATS.md and the encoder must agree");
@@ -180,8 +201,12 @@ impl Framing {
         }
         let tags_end = HEADER_LEN + usize::from(header.tags_len);
         let tags = read_tags(&bytes[HEADER_LEN..tags_end]).ok_or(Unreadable::Malformed)?;
+        let shape = Shape {
+            compressed: header.flags & FLAG_COMPRESSED != 0,
+            encrypted: header.flags & FLAG_ENCRYPTED != 0,
+        };
         let record = Stored {
-            value: Encoded { bytes: bytes.slice(tags_end..body_end), fingerprint: header.fingerprint },
+            value: Encoded { shape, ..Encoded::new(bytes.slice(tags_end..body_end), header.fingerprint) },
             deadlines: header.deadlines,
             written_at: header.written_at,
             confirmed_at: header.confirmed_at,
@@ -202,6 +227,11 @@ pub fn is_mark(bytes: &[u8]) -> bool {
         && Header::read(bytes).is_ok_and(|header| {
             header.flags & FLAG_REMOVED != 0 || header.deadlines.usable_until == Timestamp::ZERO
         })
+}
+
+/// The cost of a load as it is stored: in microseconds, and no more than fits.
+pub(crate) fn cost_micros(cost: Duration) -> u32 {
+    u32::try_from(cost.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// The fixed fields, in the order of FORMATS.md.
@@ -230,7 +260,7 @@ impl Header {
         }
         let [format] = fields.array();
         let [flags] = fields.array();
-        if format != FORMAT || flags & !FLAGS_KNOWN != 0 {
+        if !is_known(format, flags) {
             return Err(Unreadable::Unknown);
         }
         Ok(Self {
@@ -296,7 +326,7 @@ mod tests {
     use crate::path::Namespace;
 
     fn record() -> Record {
-        let value = Encoded { bytes: Bytes::from_static(b"a value"), fingerprint: Fingerprint(77) };
+        let value = Encoded::new(Bytes::from_static(b"a value"), Fingerprint(77));
         Record {
             deadlines: Deadlines {
                 fresh_until: Timestamp::from_millis(2_000),

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
+use crate::shaping::{ShapedStore, Shaping};
 use crate::tier::Tier;
 use crate::update::{Update, Updated};
 
@@ -56,6 +57,13 @@ pub trait Store: Send + Sync + 'static {
     /// See [`Tier::close`].
     fn close(&self) -> Result<()> {
         Ok(())
+    }
+    /// This store with its values compressed or encrypted; see [`shaping`](crate::shaping).
+    fn shaped(self, shaping: Shaping) -> ShapedStore<Self>
+    where
+        Self: Sized,
+    {
+        ShapedStore::new(self, shaping)
     }
 }
 

@@ -96,6 +96,28 @@ impl Tags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Fingerprint(pub u64);
 
+/// What was done to a value's bytes on their way to a tier; see [`shaping`](crate::shaping). By default nothing.
+///
+/// The record's header says it: nobody has to guess it from the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Shape {
+    /// They were compressed.
+    pub compressed: bool,
+    /// They were encrypted, after they had been compressed.
+    pub encrypted: bool,
+}
+
+impl Shape {
+    /// As the codec wrote them.
+    pub const PLAIN: Self = Self { compressed: false, encrypted: false };
+
+    /// True if the bytes are as the codec wrote them.
+    #[must_use]
+    pub fn is_plain(self) -> bool {
+        self == Self::PLAIN
+    }
+}
+
 /// A value as bytes, and what can read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
@@ -103,6 +125,16 @@ pub struct Encoded {
     pub bytes: Bytes,
     /// Who can read them.
     pub fingerprint: Fingerprint,
+    /// What was done to them since. Only [`Shape::PLAIN`] bytes are for a codec.
+    pub shape: Shape,
+}
+
+impl Encoded {
+    /// Bytes as a codec of this fingerprint wrote them.
+    #[must_use]
+    pub fn new(bytes: impl Into<Bytes>, fingerprint: Fingerprint) -> Self {
+        Self { bytes: bytes.into(), fingerprint, shape: Shape::PLAIN }
+    }
 }
 
 /// A value and all that travels with it. One per key, the same in every tier.
@@ -174,7 +206,7 @@ impl Record {
     /// not say that the truth holds nothing: it hides nothing fresher, yet nothing older can come back.
     #[must_use]
     pub fn blank(version: Version, now: Timestamp) -> Self {
-        let value = Encoded { bytes: Bytes::new(), fingerprint: Fingerprint(0) };
+        let value = Encoded::new(Bytes::new(), Fingerprint(0));
         let deadlines = Deadlines { fresh_until: Timestamp::ZERO, usable_until: Timestamp::ZERO };
         Self { deadlines, version, ..Self::new(value, now) }
     }
@@ -201,7 +233,7 @@ mod tests {
     #[test]
     fn a_record_from_the_future_is_at_most_stale() {
         let now = Timestamp::from_millis(1_000_000);
-        let value = Encoded { bytes: Bytes::new(), fingerprint: Fingerprint(1) };
+        let value = Encoded::new(Bytes::new(), Fingerprint(1));
         let near = Record::new(value.clone(), now.plus(AHEAD_MAX));
         let far = Record::new(value, now.plus(AHEAD_MAX).plus(Duration::from_millis(1)));
         assert_eq!(near.freshness(now), Freshness::Fresh);

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::entry::{Cleared, Entry, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
+use crate::shaping::{Shaped, Shaping};
 use crate::update::{Update, Updated};
 
 /// A boxed future that can be sent between threads.
@@ -181,6 +182,14 @@ pub trait Tier: Send + Sync + 'static {
         Self: Sized,
     {
         Chain::new(self, far)
+    }
+
+    /// This tier with its values compressed or encrypted; see [`shaping`](crate::shaping).
+    fn shaped(self, shaping: Shaping) -> Shaped<Self>
+    where
+        Self: Sized,
+    {
+        Shaped::new(self, shaping)
     }
 
     /// The tier with its type forgotten.

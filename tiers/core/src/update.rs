@@ -66,7 +66,7 @@ impl Expect {
     fn is_met_by(&self, record: &Record) -> bool {
         match self {
             Self::Version(version) => record.version == *version,
-            Self::Value(value) => record.value.bytes == *value,
+            Self::Value(value) => record.value.shape.is_plain() && record.value.bytes == *value,
         }
     }
 }
@@ -186,7 +186,7 @@ fn increment(
     if by == 0 && !matches!(lifetime, Renewal::Each(_)) {
         return Ok((Effect::Keep, Updated::Counted { value, until }));
     }
-    let encoded = Encoded { bytes: Bytes::copy_from_slice(&value.to_le_bytes()), fingerprint: COUNTER };
+    let encoded = Encoded::new(Bytes::copy_from_slice(&value.to_le_bytes()), COUNTER);
     let deadlines = Deadlines { fresh_until: until, usable_until: until };
     let record = Record { deadlines, version, ..Record::new(encoded, now) };
     Ok((Effect::Put(record), Updated::Counted { value, until }))
@@ -195,7 +195,7 @@ fn increment(
 /// The value of a counter's record; `None` if it is no counter.
 #[must_use]
 pub fn read_counter(record: &Record) -> Option<i64> {
-    if record.value.fingerprint != COUNTER {
+    if record.value.fingerprint != COUNTER || !record.value.shape.is_plain() {
         return None;
     }
     record.value.bytes.as_ref().try_into().ok().map(i64::from_le_bytes)

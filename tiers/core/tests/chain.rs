@@ -370,7 +370,7 @@ fn an_update_whose_answer_was_lost_leaves_no_copy_of_what_it_took() {
 fn a_counter_that_was_put_is_not_copied() {
     let world = World::new();
     let (near, _far, chain) = pair(&world, Scope::Process);
-    let five = Encoded { bytes: Bytes::copy_from_slice(&5_i64.to_le_bytes()), fingerprint: COUNTER };
+    let five = Encoded::new(Bytes::copy_from_slice(&5_i64.to_le_bytes()), COUNTER);
     let counter = Record { value: five, ..world.record("") };
     world.write(&chain, &Write::put(world.path("k"), &counter));
     world.read_and_promote(&chain, "k");

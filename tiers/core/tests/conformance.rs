@@ -94,7 +94,7 @@ fn the_null_store_keeps_nothing_and_says_yes() {
     let path = Path::new(&namespace, &b"k"[..]);
     let now = Timestamp::from_millis(1_000);
     let version = Version::from_parts(7, 1);
-    let value = Encoded { bytes: Bytes::from_static(b"value"), fingerprint: Fingerprint(1) };
+    let value = Encoded::new(Bytes::from_static(b"value"), Fingerprint(1));
     let record = Record { version, ..Record::new(value, now) };
     let update = |change| {
         let update = Update { path: path.borrowed(), change, version, as_of: now };

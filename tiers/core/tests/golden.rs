@@ -37,7 +37,7 @@ fn version() -> Version {
 /// Every field has a value that no other has.
 fn distinct(value: &[u8], fingerprint: Fingerprint) -> Record {
     Record {
-        value: Encoded { bytes: Bytes::copy_from_slice(value), fingerprint },
+        value: Encoded::new(Bytes::copy_from_slice(value), fingerprint),
         deadlines: Deadlines {
             fresh_until: at(0x0000_018b_cfe6_0001),
             usable_until: at(0x0000_018b_cfe7_0002),

@@ -42,7 +42,7 @@ impl Client {
     }
 
     fn record(&self, value: &'static str) -> Record {
-        let value = Encoded { bytes: Bytes::from_static(value.as_bytes()), fingerprint: Fingerprint(1) };
+        let value = Encoded::new(Bytes::from_static(value.as_bytes()), Fingerprint(1));
         Record { version: self.context.versions.draw(), ..Record::new(value, self.context.clock.wall()) }
     }
 

@@ -31,7 +31,7 @@ impl Place {
     }
 
     fn put(&self, store: &RedbStore, n: u64) -> Result<Wrote> {
-        let value = Encoded { bytes: n.to_string().into(), fingerprint: Fingerprint(0) };
+        let value = Encoded::new(n.to_string(), Fingerprint(0));
         let record = Record { version: Version::from_parts(n, 1), ..Record::new(value, self.clock.wall()) };
         store.write(&[Write::put(Path::new(&self.space, &b"k"[..]), &record)])?.remove(0)
     }

@@ -529,7 +529,7 @@ fn an_observer_may_use_the_store_it_is_told_about() {
         fn event(&self, _: &nanotier_tier::Event) {
             let store = self.0.get().and_then(std::sync::Weak::upgrade).unwrap();
             let test = space("test");
-            let value = Encoded { bytes: "mended".into(), fingerprint: Fingerprint(0) };
+            let value = Encoded::new("mended", Fingerprint(0));
             let record =
                 Record { version: v(9), ..Record::new(value, Timestamp::from_millis(1_000_000_000_000)) };
             assert_eq!(write(&store, Write::put(Path::new(&test, &b"k"[..]), &record)).unwrap(), Wrote::Done);

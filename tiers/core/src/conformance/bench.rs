@@ -89,7 +89,7 @@ impl<'s, T: Tier> Bench<'s, T> {
 
     /// A record that is fresh for ever, with a version drawn now.
     pub(super) fn record(&self, value: impl AsRef<[u8]>) -> Record {
-        let value = Encoded { bytes: Bytes::copy_from_slice(value.as_ref()), fingerprint: FINGERPRINT };
+        let value = Encoded::new(Bytes::copy_from_slice(value.as_ref()), FINGERPRINT);
         Record { version: self.draw(), ..Record::new(value, self.now()) }
     }
 

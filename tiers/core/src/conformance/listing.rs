@@ -69,7 +69,8 @@ pub fn listing_pages_in_order_and_only_its_namespace<T: Tier>(subject: &Subject<
     assert_eq!(keys(&first), [b"page/a", b"page/b"]);
     assert!(first.next.is_some(), "there is more");
     let listed = &first.entries[0];
-    assert_eq!((listed.value_len, listed.usable_until), (5, record.deadlines.usable_until));
+    assert_eq!(listed.usable_until, record.deadlines.usable_until);
+    assert!(listed.value_len == 5 || bench.subject.shapes, "{listed:?}");
     let second = page(&bench, b"page/", first.next, 2);
     assert_eq!(keys(&second), [b"page/c"]);
     assert_eq!(second.next, None, "the last page says so");

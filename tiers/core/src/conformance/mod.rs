@@ -55,6 +55,7 @@ pub struct Subject<T> {
     clock: Clock,
     hands: Option<Hands>,
     slack: Duration,
+    shapes: bool,
 }
 
 impl<T: Tier> Subject<T> {
@@ -62,7 +63,14 @@ impl<T: Tier> Subject<T> {
     ///
     /// They may all reach the same service: each promise works in namespaces of its own, whose names begin with `kit-`.
     pub fn new(clock: Clock, fresh: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        Self { fresh: Box::new(fresh), reopen: None, clock, hands: None, slack: Duration::from_millis(100) }
+        Self {
+            fresh: Box::new(fresh),
+            reopen: None,
+            clock,
+            hands: None,
+            slack: Duration::from_millis(100),
+            shapes: false,
+        }
     }
 
     /// The same, with time moved by `hands`: they move `clock` and every clock the tier judges by.
@@ -75,6 +83,12 @@ impl<T: Tier> Subject<T> {
     #[must_use]
     pub fn with_reopen(self, reopen: impl Fn(T) -> T + Send + Sync + 'static) -> Self {
         Self { reopen: Some(Box::new(reopen)), ..self }
+    }
+
+    /// The same, for a tier that stores values [shaped](crate::shaping): listings tell how long they are as stored.
+    #[must_use]
+    pub fn with_shaped_values(self) -> Self {
+        Self { shapes: true, ..self }
     }
 
     /// The same, waiting for `slack` longer than a lifetime before the tier's idea of its end counts. 100 ms by default, nothing
@@ -92,6 +106,7 @@ impl<T> fmt::Debug for Subject<T> {
             .field("reopens", &self.reopen.is_some())
             .field("by_hand", &self.hands.is_some())
             .field("slack", &self.slack)
+            .field("shapes", &self.shapes)
             .finish_non_exhaustive()
     }
 }

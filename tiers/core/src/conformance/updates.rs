@@ -261,10 +261,8 @@ pub fn an_update_is_newer_than_what_it_replaces<T: Tier>(subject: &Subject<T>) -
         }
         assert_older(bench.put_record(key, &held), version);
     }
-    let counter = Record {
-        value: crate::Encoded { bytes: Bytes::copy_from_slice(&5_i64.to_le_bytes()), fingerprint: COUNTER },
-        ..held
-    };
+    let counter =
+        Record { value: crate::Encoded::new(Bytes::copy_from_slice(&5_i64.to_le_bytes()), COUNTER), ..held };
     assert_eq!(bench.put_record("count", &counter), Wrote::Done);
     assert_eq!(counted(bench.update("count", by(1))), 6);
     let wrote = bench.put_record("count", &counter);

@@ -161,7 +161,7 @@ impl World {
     }
 
     pub fn record(&self, value: &str) -> Record {
-        let value = Encoded { bytes: Bytes::copy_from_slice(value.as_bytes()), fingerprint: Fingerprint(1) };
+        let value = Encoded::new(Bytes::copy_from_slice(value.as_bytes()), Fingerprint(1));
         Record { version: self.draw(), ..Record::new(value, self.now()) }
     }
 

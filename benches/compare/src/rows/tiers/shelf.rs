@@ -90,7 +90,7 @@ impl<S: Store> Ours<S> {
     }
 
     fn record(&self, number: u64) -> Record {
-        let value = Encoded { bytes: Bytes::copy_from_slice(&value(number)), fingerprint: Fingerprint(1) };
+        let value = Encoded::new(Bytes::copy_from_slice(&value(number)), Fingerprint(1));
         let version = Version::from_parts(self.versions.fetch_add(1, Relaxed), 1);
         Record { version, ..Record::new(value, self.now) }
     }
