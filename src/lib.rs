@@ -58,7 +58,7 @@ pub use nanotier_tier::Postcard;
 pub use nanotier_tier::{
     AnyTier, Bytes, Capabilities, Chain, Clock, Codec, Durability, Error, ErrorKind, Event, Freshness, Hands,
     Inline, KeyBytes, MemoryStore, Moment, Namespace, NullStore, Observer, Offload, Raw, Result, Scope,
-    Spawn, Task, Tier, Timestamp, Worker, chain,
+    Spawn, Task, Tier, Timestamp, Worker, chain, shaping,
 };
 #[cfg(feature = "tokio")]
 pub use tokio_spawner::TokioSpawner;

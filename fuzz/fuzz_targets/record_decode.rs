@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nanotier_tier::record::{FORMAT, Framing, HEADER_LEN, MAGIC};
+use nanotier_tier::record::{FORMAT, FORMAT_SHAPED, Framing, HEADER_LEN, MAGIC};
 use nanotier_tier::{Bytes, Entry, Namespace, Path};
 
 /// Where FORMATS.md says the length of the tags, the length of the value and the digest lie.
@@ -14,6 +14,8 @@ const TAGS_LEN: usize = 6;
 const VALUE_LEN: usize = 76;
 const DIGEST: usize = 80;
 const CHECKSUM_LEN: usize = 4;
+/// Compressed, encrypted.
+const FLAGS_SHAPED: u8 = 0b110;
 
 fuzz_target!(|bytes: &[u8]| {
     let namespace = Namespace::new("fuzz").expect("a good name");
@@ -45,7 +47,8 @@ fn mend(framing: &Framing, path: &Path<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let mut bytes = bytes.to_vec();
     bytes[..4].copy_from_slice(&MAGIC);
-    bytes[4] = FORMAT;
+    // Flags of shaped values, if any are set, belong to the format that has them.
+    bytes[4] = if bytes[5] & FLAGS_SHAPED == 0 { FORMAT } else { FORMAT_SHAPED };
     bytes[DIGEST..HEADER_LEN].copy_from_slice(&framing.digest(path));
     let body_end = bytes.len() - CHECKSUM_LEN;
     let rest = body_end - HEADER_LEN;

@@ -235,8 +235,7 @@ impl Model {
             },
         };
         if by != 0 || matches!(lifetime, Renewal::Each(_)) {
-            let encoded =
-                Encoded::new(Bytes::copy_from_slice(&value.to_le_bytes()), COUNTER);
+            let encoded = Encoded::new(Bytes::copy_from_slice(&value.to_le_bytes()), COUNTER);
             let deadlines = Deadlines { fresh_until: until, usable_until: until };
             let record = Record { deadlines, version, ..Record::new(encoded, now) };
             self.put(at, Some(record), version, now);

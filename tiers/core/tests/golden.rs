@@ -8,9 +8,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nanotier_tier::record::{FORMAT, Framing, HEADER_LEN, MAGIC, Unreadable};
+use nanotier_tier::record::{FORMAT, FORMAT_SHAPED, Framing, HEADER_LEN, MAGIC, Unreadable};
+use nanotier_tier::shaping::{Cipher, Compression, KeyId, KeyRing, Refused, Secret, Shaping};
 use nanotier_tier::{
-    Bytes, COUNTER, Deadlines, Encoded, Entry, Fingerprint, Namespace, Path, Record, Tags, Timestamp, Version,
+    Bytes, COUNTER, Deadlines, Encoded, Entry, Fingerprint, Namespace, Path, Record, Shape, Tags, Timestamp,
+    Version,
 };
 
 /// A file, and what it is to decode to.
@@ -94,6 +96,139 @@ fn golden_files_are_what_is_written_and_come_back_as_they_went() {
         assert_eq!(encoded, golden, "{name}: what is written has changed without a new format version");
         let decoded = Framing::default().decode(&path, &Bytes::from(golden)).expect("an old record is read");
         assert_eq!(decoded, (entry, taken_at()), "{name}");
+    }
+}
+
+/// A file of format 2, and how it was shaped.
+fn shaped_goldens() -> Vec<(&'static str, Shaping)> {
+    let ring = |cipher| {
+        let secret = Secret::new(*b"the golden key, 32 bytes of text");
+        KeyRing::with_cipher(cipher, KeyId(0x0135_2711), &secret).expect("a good key")
+    };
+    let build = |builder: nanotier_tier::shaping::Builder| builder.build().expect("a good shaping");
+    let aes = || Shaping::builder().encrypt(ring(Cipher::Aes256Gcm));
+    vec![
+        ("2-lz4", build(Shaping::builder().compress(Compression::Lz4))),
+        ("2-zstd", build(Shaping::builder().compress(Compression::Zstd { level: 1 }))),
+        ("2-gzip", build(Shaping::builder().compress(Compression::Gzip { level: 6 }))),
+        ("2-aes-256-gcm", build(aes())),
+        ("2-lz4-aes-256-gcm", build(aes().compress(Compression::Lz4))),
+        (
+            "2-zstd-xchacha20-poly1305",
+            build(
+                Shaping::builder()
+                    .compress(Compression::Zstd { level: 1 })
+                    .encrypt(ring(Cipher::XChaCha20Poly1305)),
+            ),
+        ),
+    ]
+}
+
+fn to_be_shaped() -> Record {
+    let tags = with_tags().tags;
+    let text = "a value that repeats itself, ".repeat(12);
+    Record { tags, ..distinct(text.as_bytes(), Fingerprint(0xa1a2_a3a4_a5a6_a7a8)) }
+}
+
+/// What is written differs from time to time: nonces do, and a newer compressor may do better.
+#[test]
+fn golden_files_of_shaped_values_are_opened() {
+    let namespace = namespace();
+    let path = Path::new(&namespace, KEY);
+    let original = to_be_shaped();
+    for (name, shaping) in shaped_goldens() {
+        let file = file(name);
+        if std::env::var_os("NANOTIER_WRITE_GOLDEN").is_some() && !file.exists() {
+            let stored = shaping.shape(&path, &original).expect("within the limits");
+            fs::write(&file, encode(&Entry::Present(stored))).expect("the folder can be written");
+        }
+        let golden = fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert_eq!(golden[4], FORMAT_SHAPED, "{name}");
+        let bytes = Bytes::from(golden.clone());
+        let (entry, at) = Framing::default().decode(&path, &bytes).expect("an old record is read");
+        assert_eq!((at, encode(&entry)), (taken_at(), golden), "{name}: it has one encoding");
+        let Entry::Present(stored) = entry else { panic!("{name}: {entry:?}") };
+        assert_eq!(shaping.open(&path, stored).expect("an old value is opened"), original, "{name}");
+    }
+}
+
+#[test]
+fn the_documented_prefix_lies_where_shaping_puts_it() {
+    let namespace = namespace();
+    let path = Path::new(&namespace, KEY);
+    let original = to_be_shaped();
+    let rows = table(&document(), "\n### Prefix\n");
+    let names: Vec<&str> = rows.iter().map(|row| row[2].as_str()).collect();
+    assert_eq!(names, ["compression", "cipher", "zero", "key_id", "logical_len"]);
+    let logical_len = u32::try_from(original.value.bytes.len()).expect("short").to_le_bytes();
+    // Algorithms by their numbers, and what encryption adds.
+    let known = [(1, 0, 0), (2, 0, 0), (3, 0, 0), (0, 1, 40), (1, 1, 40), (2, 2, 52)];
+    for ((name, shaping), (compression, cipher, added)) in shaped_goldens().into_iter().zip(known) {
+        let value = shaping.shape(&path, &original).expect("within the limits").value;
+        let key_id = if cipher == 0 { 0 } else { 0x0135_2711_u32 };
+        let expected: [&[u8]; 5] = [&[compression], &[cipher], &[0, 0], &key_id.to_le_bytes(), &logical_len];
+        let mut end = 0;
+        for (row, expected) in rows.iter().zip(expected) {
+            let (offset, size): (usize, usize) =
+                (row[0].parse().expect("a number"), row[1].parse().expect("a number"));
+            assert_eq!(offset, end, "{row:?} does not begin where the one before it ends");
+            end += size;
+            assert_eq!(value.bytes[offset..end], *expected, "{name}: {row:?}");
+        }
+        assert_eq!(value.shape, Shape { compressed: compression != 0, encrypted: cipher != 0 });
+        if compression == 0 {
+            assert_eq!(value.bytes.len(), original.value.bytes.len() + added, "{name}");
+        }
+    }
+    let limits = table(&document(), "\n## Limits\n");
+    let adds = limits.iter().find(|row| row[0] == "what encryption adds to a value").expect("a row");
+    assert_eq!((adds[1].as_str(), adds[2].contains("52 by XChaCha20-Poly1305")), ("40", true));
+}
+
+/// Every row of the document's table, in its order. That an earlier one is found first, `Malformed` before `Forged` and so on,
+/// follows from nothing but that order.
+#[test]
+fn shaped_values_are_refused_as_documented() {
+    let namespace = namespace();
+    let path = Path::new(&namespace, KEY);
+    let original = to_be_shaped();
+    let goldens: std::collections::HashMap<&str, Shaping> = shaped_goldens().into_iter().collect();
+    let strict = &goldens["2-lz4-aes-256-gcm"];
+    let sealed = strict.shape(&path, &original).expect("within the limits");
+    let squeezed = goldens["2-lz4"].shape(&path, &original).expect("within the limits");
+    let changed = |record: &Record, at: usize, to: &[u8]| {
+        let mut bytes = record.value.bytes.to_vec();
+        bytes[at..at + to.len()].copy_from_slice(to);
+        Record { value: Encoded { bytes: bytes.into(), ..record.value.clone() }, ..record.clone() }
+    };
+    let cut = |record: &Record, len: usize| {
+        let bytes = record.value.bytes.slice(..len);
+        Record { value: Encoded { bytes, ..record.value.clone() }, ..record.clone() }
+    };
+    let small = Shaping::builder().value_len_max(100).build().expect("a good shaping");
+    let rows: Vec<(&Shaping, Record, &str)> = vec![
+        (strict, original.clone(), "NotEncrypted"),
+        (strict, changed(&sealed, 2, &[1]), "Malformed"),
+        (strict, changed(&sealed, 0, &[9]), "UnknownAlgorithm"),
+        (strict, changed(&sealed, 4, &[9]), "UnknownKey"),
+        (&goldens["2-zstd-xchacha20-poly1305"], sealed.clone(), "UnknownAlgorithm"),
+        (strict, cut(&sealed, 12 + 12 + 15), "Malformed"),
+        (strict, changed(&sealed, 8, &u32::MAX.to_le_bytes()), "TooLarge"),
+        (strict, changed(&sealed, 8, &0x1000_0000_u32.to_le_bytes()), "Malformed"),
+        (strict, changed(&sealed, sealed.value.bytes.len() - 1, &[sealed.value.bytes[0] ^ 0x5a]), "Forged"),
+        (&goldens["2-lz4"], changed(&squeezed, 12, &[0xff; 9]), "Malformed"),
+    ];
+    let documented: Vec<String> = table(&document(), "\n### How a shaped value is refused\n")
+        .iter()
+        .map(|row| row[1].clone())
+        .collect();
+    assert_eq!(rows.iter().map(|row| row.2).collect::<Vec<_>>(), documented);
+    for (shaping, record, why) in rows {
+        let refused = shaping.open(&path, record).expect_err(why);
+        assert!(format!("{refused:?}").starts_with(why), "{refused:?} instead of {why}");
+    }
+    for flags in [squeezed, original] {
+        assert_eq!(small.open(&path, flags), Err(Refused::TooLarge), "a limit holds for all");
     }
 }
 
@@ -191,6 +326,7 @@ fn the_documented_constants_are_those_of_the_code() {
         row[1].replace(' ', "").parse::<usize>().unwrap_or_else(|_| panic!("{row:?} has no number"))
     };
     assert_eq!(documented("format version"), usize::from(FORMAT));
+    assert_eq!(documented("format version of shaped records"), usize::from(FORMAT_SHAPED));
     assert_eq!(documented("header"), HEADER_LEN);
     assert_eq!(documented("least record"), encode(&Entry::Removed(version())).len());
     assert_eq!(documented("tags of a record"), Tags::COUNT_MAX);
@@ -237,7 +373,12 @@ fn damage_is_told_apart_as_documented() {
     expect([&good[..], b"x"].concat(), Unreadable::Short);
     expect(good[..HEADER_LEN].to_vec(), Unreadable::Short);
     expect(changed(good.clone(), 0, b"{\"a\""), Unreadable::NotARecord);
-    expect(changed(good.clone(), 4, &[FORMAT + 1]), Unreadable::Unknown);
+    expect(changed(good.clone(), 4, &[FORMAT_SHAPED + 1]), Unreadable::Unknown);
+    // Each format has flags of its own.
+    for (format, flags) in [(FORMAT_SHAPED, 0), (FORMAT_SHAPED, 1), (FORMAT_SHAPED, 3), (FORMAT_SHAPED, 0x0a)]
+    {
+        expect(resealed(changed(good.clone(), 4, &[format, flags])), Unreadable::Unknown);
+    }
     for flag in 1..8 {
         expect(resealed(changed(good.clone(), 5, &[1 << flag])), Unreadable::Unknown);
     }

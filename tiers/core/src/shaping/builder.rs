@@ -29,7 +29,6 @@ impl Shaping {
     pub const VALUE_LEN_MAX_DEFAULT: usize = 512 * 1024 * 1024;
 
     /// Options.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

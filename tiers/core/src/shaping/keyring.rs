@@ -243,15 +243,15 @@ impl Key {
         }
     }
 
-    /// A nonce that this key has never used, into the front of `nonce`.
+    /// A nonce that this key has never used, into the front of `nonce`; `process` is the calling one.
     ///
     /// # Errors
     ///
     /// If the system has no random numbers.
-    pub(super) fn draw_nonce(&self, nonce: &mut [u8; NONCE_LEN_MAX]) -> Result<()> {
+    pub(super) fn draw_nonce(&self, process: u32, nonce: &mut [u8; NONCE_LEN_MAX]) -> Result<()> {
         match &self.kind {
             Kind::Aes { nonces, .. } => {
-                let drawn = nonces.next(std::process::id())?;
+                let drawn = nonces.next(process)?;
                 nonce[..drawn.len()].copy_from_slice(&drawn);
                 Ok(())
             }
@@ -349,7 +349,7 @@ mod tests {
         for cipher in ciphers() {
             let key = Key::new(cipher, KeyId(1), &Secret::new([3; 32])).unwrap();
             let mut nonce = [0; NONCE_LEN_MAX];
-            key.draw_nonce(&mut nonce).unwrap();
+            key.draw_nonce(1, &mut nonce).unwrap();
             let mut bytes = *b"a secret value, long enough for several blocks of any cipher";
             let tag = key.seal(&nonce, b"associated", &mut bytes).unwrap();
             for broken in 0..TAG_LEN {

@@ -77,13 +77,15 @@ impl<T: Tier> Shaped<T> {
     }
 
     /// A write as the tier is to do it.
-    fn shape<'a>(&self, write: &'a Write<'_>) -> Result<Write<'a>> {
+    fn shape<'a>(&self, process: u32, write: &'a Write<'_>) -> Result<Write<'a>> {
         let record = match write.record.as_deref() {
             // Sealed with the version that the tier will hold.
-            Some(record) if record.version == write.version => Some(self.shaping.shape(&write.path, record)?),
+            Some(record) if record.version == write.version => {
+                Some(self.shaping.shape_in(process, &write.path, record)?)
+            }
             Some(record) => {
                 let record = crate::stored::Record { version: write.version, ..record.clone() };
-                Some(self.shaping.shape(&write.path, &record)?)
+                Some(self.shaping.shape_in(process, &write.path, &record)?)
             }
             None => None,
         };
@@ -253,10 +255,12 @@ impl<T: Tier> Tier for Shaped<T> {
     }
 
     async fn write(&self, writes: &[Write<'_>]) -> Result<Vec<Result<Wrote>>> {
+        // What was begun before a fork is the parent's: nothing is awaited until all is sealed.
+        let process = self.shaping.process();
         let mut shaped = Vec::with_capacity(writes.len());
         let mut refused = Vec::new();
         for (index, write) in writes.iter().enumerate() {
-            match self.shape(write) {
+            match self.shape(process, write) {
                 Ok(write) => shaped.push(write),
                 Err(error) => refused.push((index, error)),
             }

@@ -38,7 +38,16 @@ impl Shaping {
     /// [`ErrorKind::TooLarge`] for a value beyond the limit; [`ErrorKind::Unsupported`] for one that was shaped already;
     /// [`ErrorKind::Unavailable`] if the system has no random numbers for a nonce.
     pub fn shape(&self, path: &Path<'_>, record: &Record) -> Result<Record> {
-        let value = self.shape_value(path, record)?;
+        self.shape_in(self.process(), path, record)
+    }
+
+    /// The process that nonces are drawn for. A call of the system: once for a batch.
+    pub(super) fn process(&self) -> u32 {
+        if self.encrypts() { std::process::id() } else { 0 }
+    }
+
+    pub(super) fn shape_in(&self, process: u32, path: &Path<'_>, record: &Record) -> Result<Record> {
+        let value = self.shape_value(process, path, record)?;
         let Record { value: _, deadlines, written_at, confirmed_at, version, load_cost, ref tags } = *record;
         Ok(Record { value, deadlines, written_at, confirmed_at, version, load_cost, tags: tags.clone() })
     }
@@ -75,7 +84,7 @@ impl Shaping {
         Ok(Record { value, ..record })
     }
 
-    fn shape_value(&self, path: &Path<'_>, record: &Record) -> Result<Encoded> {
+    fn shape_value(&self, process: u32, path: &Path<'_>, record: &Record) -> Result<Encoded> {
         let value = &record.value;
         if !value.shape.is_plain() {
             return Err(Error::new(ErrorKind::Unsupported, "shaping", "write")
@@ -103,11 +112,11 @@ impl Shaping {
             let prefix = Prefix { compression, cipher: 0, key: KeyId(0), logical_len };
             #[cfg(feature = "encrypt")]
             if let Some(keys) = &self.0.keys {
-                let sealed = seal(&keys.writer(), path, record, prefix, len, scratch)?;
+                let sealed = seal((&keys.writer(), process), path, record, prefix, len, scratch)?;
                 scratch.wipe(if compression == compress::NONE { 0 } else { len });
                 return Ok(sealed);
             }
-            let _ = path;
+            let _ = (path, process);
             if compression == compress::NONE {
                 return Ok(value.clone());
             }
@@ -187,7 +196,7 @@ fn room_for(len: usize) -> Result<Vec<u8>, Refused> {
 /// Encrypts `len` bytes: of the scratch's body if they were compressed, else of the record's value.
 #[cfg(feature = "encrypt")]
 fn seal(
-    key: &Key,
+    (key, process): (&Key, u32),
     path: &Path<'_>,
     record: &Record,
     prefix: Prefix,
@@ -197,7 +206,7 @@ fn seal(
     let prefix = Prefix { cipher: key.cipher().code(), key: key.id, ..prefix };
     let shape = Shape { compressed: prefix.compression != compress::NONE, encrypted: true };
     let mut nonce = [0; NONCE_LEN_MAX];
-    key.draw_nonce(&mut nonce)?;
+    key.draw_nonce(process, &mut nonce)?;
     let nonce_len = key.cipher().nonce_len();
     associate(&mut scratch.associated, path, record, prefix);
 
@@ -215,27 +224,35 @@ fn seal(
 /// What is authenticated beside the value, in the order of FORMATS.md: everything in the record that is not the tier's own.
 #[cfg(feature = "encrypt")]
 fn associate(out: &mut Vec<u8>, path: &Path<'_>, record: &Record, prefix: Prefix) {
-    use bytes::BufMut;
-
     let shape = Shape { compressed: prefix.compression != compress::NONE, encrypted: true };
-    let (name, (hlc, writer)) = (path.namespace().as_str().as_bytes(), record.version.parts());
-    out.clear();
-    out.put_u8(FORMAT_SHAPED);
-    out.put_u8(flags_of(shape));
-    out.put_slice(&prefix.to_bytes());
-    out.put_u64_le(hlc);
-    out.put_u64_le(writer);
-    out.put_u64_le(record.written_at.as_millis());
-    out.put_u64_le(record.deadlines.fresh_until.as_millis());
-    out.put_u64_le(record.deadlines.usable_until.as_millis());
-    out.put_u64_le(record.value.fingerprint.0);
-    out.put_u32_le(cost_micros(record.load_cost));
-    out.put_u64_le(name.len() as u64);
-    out.put_slice(name);
-    out.put_u64_le(path.key().len() as u64);
-    out.put_slice(path.key());
-    for tag in record.tags.iter() {
-        out.put_u64_le(tag.len() as u64);
-        out.put_slice(tag.as_bytes());
+    let (hlc, writer) = record.version.parts();
+    let words = [
+        hlc,
+        writer,
+        record.written_at.as_millis(),
+        record.deadlines.fresh_until.as_millis(),
+        record.deadlines.usable_until.as_millis(),
+        record.value.fingerprint.0,
+    ];
+    // Put together in one piece: field by field it would cost as much as the cipher.
+    let mut fixed = [0; 2 + PREFIX_LEN + 6 * 8 + 4];
+    fixed[0] = FORMAT_SHAPED;
+    fixed[1] = flags_of(shape);
+    let (prefix_bytes, rest) = fixed[2..].split_at_mut(PREFIX_LEN);
+    prefix_bytes.copy_from_slice(&prefix.to_bytes());
+    let (word_bytes, cost_bytes) = rest.split_at_mut(6 * 8);
+    for (bytes, word) in word_bytes.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
     }
+    cost_bytes.copy_from_slice(&cost_micros(record.load_cost).to_le_bytes());
+
+    out.clear();
+    out.extend_from_slice(&fixed);
+    let mut part = |bytes: &[u8]| {
+        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        out.extend_from_slice(bytes);
+    };
+    part(path.namespace().as_str().as_bytes());
+    part(path.key());
+    record.tags.iter().for_each(|tag| part(tag.as_bytes()));
 }
