@@ -416,7 +416,10 @@ impl Run {
             Op::List { space, prefix, after, limit } => {
                 let key = |key: Option<u8>| key.map(|key| vec![key % 16]);
                 let (prefix, after) = (key(prefix).unwrap_or_default(), key(after));
-                self.list(space, &PageRequest { prefix, after, limit: usize::from(limit % 8), ..PageRequest::default() });
+                self.list(
+                    space,
+                    &PageRequest { prefix, after, limit: usize::from(limit % 8), ..PageRequest::default() },
+                );
             }
             Op::Sweep => assert_eq!(self.store.sweep(), self.model.sweep(self.clock.wall())),
             Op::Advance { .. } => {}

@@ -229,8 +229,7 @@ impl World {
     /// Another writer, whose clock is ahead, has written the truth.
     pub(crate) fn another_is_ahead(&self, tier: &Scripted) {
         let version = Version::from_parts(self.versions.draw().parts().0 + (1 << 30), 5);
-        let value =
-            Encoded::new(OF_ANOTHER.to_string(), Codec::<u64>::fingerprint(&Fussy));
+        let value = Encoded::new(OF_ANOTHER.to_string(), Codec::<u64>::fingerprint(&Fussy));
         let record = Record { version, ..Record::new(value, self.now()) };
         self.put(tier, &Write::put(self.path(), &record));
     }

@@ -196,10 +196,7 @@ fn bench(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
 }
 
-fn compare(
-    parser: &mut lexopt::Parser,
-    command: fn(Compare) -> Command,
-) -> Result<Command, lexopt::Error> {
+fn compare(parser: &mut lexopt::Parser, command: fn(Compare) -> Command) -> Result<Command, lexopt::Error> {
     let mut compare = Compare::default();
     while let Some(word) = parser.next()? {
         match word {

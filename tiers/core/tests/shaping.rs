@@ -347,6 +347,7 @@ fn where_encryption_is_on_what_is_not_encrypted_is_a_miss() {
     assert_eq!(tampered.refusals.taken(), [Refused::NotEncrypted; 4]);
     assert_eq!(inject(&7_i64.to_le_bytes(), COUNTER).record().and_then(read_counter), Some(7));
     let blank = Record::blank(world.draw(), world.now());
+    assert_eq!(both().shape(&world.path("k"), &blank).unwrap(), blank, "a store may keep it as a mark");
     world.write(&tampered.plain(), &Write::put(world.path("k"), &blank));
     assert!(world.read(&strict, "k").unwrap().usable(world.now()).is_none());
     assert_eq!(tampered.refusals.taken(), []);

@@ -132,7 +132,11 @@ impl Contexts {
     /// not at least `spare` fewer.
     #[cfg_attr(
         not(any(feature = "lz4", feature = "zstd", feature = "gzip")),
-        expect(unreachable_code, unused_variables, reason = "without an algorithm there is nothing to match")
+        expect(
+            unreachable_code,
+            unused_variables,
+            reason = "without an algorithm there is nothing to match"
+        )
     )]
     pub(super) fn compress(
         &self,
