@@ -18,6 +18,9 @@ cargo xtask test [--quick] [--install] [--lane NAME ..] [--list]
 cargo xtask soak [--minutes N]
     Schedules, races at full speed, churn, fuzzing and crashes in turn for N minutes (60), then the same table.
 
+cargo xtask conformance
+    Every tier, its values shaped in every way, held to the contract: a table of requirements and what keeps each, and counts.
+
 cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
     nanotier against other caches, in one program: a table of ratios, and of the goals they are held against.
     --filter ID  only rows with this id, or that begin with it; several by commas, and it may be repeated
@@ -64,6 +67,7 @@ pub(crate) enum Command {
     Help,
     Test(Test),
     Soak { minutes: u32 },
+    Conformance,
     Compare(Compare),
     Tiers(Compare),
     Churn(Churn),
@@ -121,16 +125,21 @@ where
 
 fn command(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     match parser.next()? {
-        None => Err("a command is missing: test, soak, bench, hit-ratio or help".into()),
+        None => Err("a command is missing: test, soak, conformance, bench, hit-ratio or help".into()),
         Some(Short('h') | Long("help")) => Ok(Command::Help),
         Some(Value(word)) => match word.to_str() {
             Some("help") => Ok(Command::Help),
             Some("test") => test(parser),
             Some("soak") => soak(parser),
+            Some("conformance") => match parser.next()? {
+                None => Ok(Command::Conformance),
+                Some(Short('h') | Long("help")) => Ok(Command::Help),
+                Some(other) => Err(other.unexpected()),
+            },
             Some("bench") => bench(parser),
             Some("hit-ratio") => hit_ratio(parser),
             _ => Err(format!(
-                "unknown command `{}`: test, soak, bench, hit-ratio or help",
+                "unknown command `{}`: test, soak, conformance, bench, hit-ratio or help",
                 word.to_string_lossy()
             )
             .into()),
@@ -351,6 +360,7 @@ mod tests {
             ("soak --minutes 1441", "`1441`"),
             ("soak --minutes ten", "`ten`"),
             ("soak 5", "5"),
+            ("conformance redb", "redb"),
             ("bench", "compare"),
             ("bench hit", "`hit`"),
             ("bench --quick", "--quick"),

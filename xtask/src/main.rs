@@ -3,7 +3,7 @@
 //! `test` answers "does everything still hold?" and `soak` asks the same for longer. Both are made of lanes
 //! ([`lane`]), listed in one table ([`lanes`]). A lane cannot pass by accident: it has a time box, its output is
 //! counted ([`counts`]), and what should have run and did not is a failure or is reported as NOT RUN.
-//! `bench compare` ([`mod@bench`]) says how fast it all is, next to others, `bench churn` how long the slowest takes, and `hit-ratio` how often it has what it
+//! `conformance` shows which requirement each tier keeps. `bench compare` ([`mod@bench`]) says how fast it all is, next to others, `bench churn` how long the slowest takes, and `hit-ratio` how often it has what it
 //! is asked for.
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ compile_error!("the lanes are run in process groups: use a Unix, WSL included");
 
 mod args;
 mod bench;
+mod conformance;
 mod counts;
 mod lane;
 mod lanes;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         }
         Command::Test(wanted) => test(&Workspace::open()?, &wanted),
         Command::Soak { minutes } => soak(&Workspace::open()?, minutes),
+        Command::Conformance => conformance::run(&Workspace::open()?),
         Command::Compare(wanted) => bench::compare(&Workspace::open()?, &wanted),
         Command::Tiers(wanted) => bench::tiers(&Workspace::open()?, &wanted),
         Command::Churn(wanted) => bench::churn(&Workspace::open()?, &wanted),

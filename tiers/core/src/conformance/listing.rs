@@ -150,3 +150,29 @@ pub fn listing_hides_what_expired_or_was_removed<T: Tier>(subject: &Subject<T>) 
     assert_eq!(page(&bench, b"", None, 10), Page::default());
     Outcome::Kept
 }
+
+/// Keys with some bytes in them, wherever: bytes, not patterns. What is passed over takes no room on a page.
+pub fn listing_by_a_part_of_the_key<T: Tier>(subject: &Subject<T>) -> Outcome {
+    let bench = bench_with_lists!(subject);
+    for n in 0..20 {
+        bench.put(format!("other/{n:02}"), "");
+    }
+    for key in ["page/a", "page/b", "a/page", "pa*e", "b"] {
+        bench.put(key, "");
+    }
+    let page_of = |prefix: &[u8], contains: &[u8], after, limit| {
+        let request = PageRequest { prefix: prefix.to_vec(), contains: contains.to_vec(), after, limit };
+        block_on(bench.tier.list(&bench.namespace, &request)).expect("list")
+    };
+    let found = |prefix: &[u8], contains: &[u8]| page_of(prefix, contains, None, 100);
+    assert_eq!(keys(&found(b"", b"/b")), [b"page/b"]);
+    assert_eq!(keys(&found(b"", b"page")), [&b"a/page"[..], b"page/a", b"page/b"]);
+    assert_eq!(keys(&found(b"page", b"a")), [&b"page/a"[..], b"page/b"], "the prefix counts too");
+    assert_eq!(keys(&found(b"", b"*")), [b"pa*e"]);
+    assert_eq!(found(b"", b"%"), Page::default());
+    assert_eq!(found(b"", b"").entries.len(), 25);
+    let first = page_of(b"", b"page", None, 2);
+    assert_eq!((keys(&first), first.next.is_some()), (vec![&b"a/page"[..], b"page/a"], true));
+    assert_eq!(keys(&page_of(b"", b"page", first.next, 2)), [b"page/b"]);
+    Outcome::Kept
+}

@@ -25,6 +25,7 @@ mod clearing;
 mod closing;
 mod listing;
 mod names;
+mod nothing;
 mod order;
 mod sim;
 mod updates;
@@ -41,6 +42,7 @@ pub use clearing::*;
 pub use closing::*;
 pub use listing::*;
 pub use names::*;
+pub use nothing::*;
 pub use order::*;
 pub use sim::{SharedSim, SimHandle, SimOptions};
 pub use updates::*;
@@ -56,6 +58,7 @@ pub struct Subject<T> {
     hands: Option<Hands>,
     slack: Duration,
     shapes: bool,
+    keeps_nothing: bool,
 }
 
 impl<T: Tier> Subject<T> {
@@ -70,6 +73,7 @@ impl<T: Tier> Subject<T> {
             hands: None,
             slack: Duration::from_millis(100),
             shapes: false,
+            keeps_nothing: false,
         }
     }
 
@@ -89,6 +93,12 @@ impl<T: Tier> Subject<T> {
     #[must_use]
     pub fn with_shaped_values(self) -> Self {
         Self { shapes: true, ..self }
+    }
+
+    /// The same, for a tier that keeps nothing and says yes, as [`NullStore`](crate::NullStore): checked is that it does just that.
+    #[must_use]
+    pub fn keeping_nothing(self) -> Self {
+        Self { keeps_nothing: true, ..self }
     }
 
     /// The same, waiting for `slack` longer than a lifetime before the tier's idea of its end counts. 100 ms by default, nothing
@@ -120,13 +130,15 @@ pub enum Outcome {
     Skipped(&'static str),
 }
 
-/// What [`run_all`] found.
+/// What [`check_all`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The promises that were checked and are kept.
     pub kept: Vec<&'static str>,
     /// Those that were not checked, and why.
     pub skipped: Vec<(&'static str, &'static str)>,
+    /// Those that are broken.
+    pub broken: Vec<&'static str>,
 }
 
 /// Checks every promise and prints a line for each.
@@ -135,11 +147,22 @@ pub struct Report {
 ///
 /// With the names of the promises that are broken, after all were checked.
 pub fn run_all<T: Tier>(subject: &Subject<T>) -> Report {
+    let report = check_all(subject);
+    assert!(report.broken.is_empty(), "broken promises: {}", report.broken.join(", "));
+    report
+}
+
+/// The same without a panic at the end: what is broken is in the report.
+pub fn check_all<T: Tier>(subject: &Subject<T>) -> Report {
+    check_some(subject, |_| true)
+}
+
+/// The same for the promises whose names are wanted; of others nothing is said.
+pub fn check_some<T: Tier>(subject: &Subject<T>, wanted: impl Fn(&str) -> bool) -> Report {
     let mut report = Report::default();
-    let mut broken = Vec::new();
-    for (name, check) in promises::<T>() {
+    for (name, check) in promises::<T>().into_iter().filter(|(name, _)| wanted(name)) {
         // What a promise leaves behind when it breaks is used by no other: each has a fresh tier.
-        match catch_unwind(AssertUnwindSafe(|| check(subject))) {
+        match catch_unwind(AssertUnwindSafe(|| check_one(subject, name, check))) {
             Ok(Outcome::Kept) => {
                 println!("kept     {name}");
                 report.kept.push(name);
@@ -150,13 +173,34 @@ pub fn run_all<T: Tier>(subject: &Subject<T>) -> Report {
             }
             Err(_) => {
                 println!("BROKEN   {name}");
-                broken.push(name);
+                report.broken.push(name);
             }
         }
     }
-    assert!(broken.is_empty(), "broken promises: {}", broken.join(", "));
     report
 }
+
+/// The names of all promises, in the order in which they are checked.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    promises::<crate::Inline<crate::NullStore>>().into_iter().map(|(name, _)| name).collect()
+}
+
+fn check_one<T: Tier>(subject: &Subject<T>, name: &str, check: fn(&Subject<T>) -> Outcome) -> Outcome {
+    let is_of_nothing = name == "what_keeps_nothing_says_yes";
+    match (subject.keeps_nothing, is_of_nothing) {
+        (true, false) if !KEPT_BY_NOTHING.contains(&name) => Outcome::Skipped("it keeps nothing"),
+        (false, true) => Outcome::Skipped("it keeps what it is given"),
+        _ => check(subject),
+    }
+}
+
+/// Promises that need nothing to be kept.
+const KEPT_BY_NOTHING: [&str; 3] = [
+    "an_empty_batch_has_no_answers",
+    "the_tier_tells_the_time_even_to_a_late_clock",
+    "what_is_not_supported_is_said",
+];
 
 /// A promise: its name, and the check.
 type Promise<T> = (&'static str, fn(&Subject<T>) -> Outcome);
@@ -182,10 +226,13 @@ fn promises<T: Tier>() -> Vec<Promise<T>> {
         expiry_is_not_a_change
         a_fresh_write_survives_readers_of_the_expired_one
         dropping_a_write_future_leaves_it_whole_or_undone
+        dropping_a_read_future_leaves_nothing_behind
 
         empty_value_differs_from_nothing
         deadlines_version_tags_cost_come_back_as_they_went
         a_large_value_comes_back_and_a_larger_one_is_refused
+        values_of_many_sizes_come_back
+        a_value_that_begins_like_a_frame_comes_back
         a_record_goes_stale_and_ends_by_its_deadlines
 
         answers_come_in_the_order_of_the_batch
@@ -216,6 +263,9 @@ fn promises<T: Tier>() -> Vec<Promise<T>> {
         listing_limits_its_pages
         listing_goes_on_from_any_cursor
         listing_hides_what_expired_or_was_removed
+        listing_by_a_part_of_the_key
+
+        what_keeps_nothing_says_yes
 
         what_is_not_supported_is_said
         close_is_final_and_twice_is_once

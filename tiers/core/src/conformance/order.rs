@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, assert_found, assert_older, assert_removed, only_if};
 use super::{Outcome, Subject};
-use crate::entry::{Cleared, Entry, Seen, Write, Wrote};
+use crate::entry::{Cleared, Entry, Intent, Seen, Write, Wrote};
 use crate::stored::Record;
 use crate::tier::Tier;
 use crate::waiting::block_on;
@@ -285,5 +285,28 @@ pub fn dropping_a_write_future_leaves_it_whole_or_undone<T: Tier>(subject: &Subj
         let after = bench.put(&key, "after");
         assert_found(&bench.read(&key), &after);
     }
+    Outcome::Kept
+}
+
+/// A read that is dropped, at whatever point, has changed nothing, and nobody is stuck behind it.
+pub fn dropping_a_read_future_leaves_nothing_behind<T: Tier>(subject: &Subject<T>) -> Outcome {
+    let bench = Bench::new(subject);
+    let record = bench.put("k", "value");
+    for round in 0..40_usize {
+        for key in ["k", "nothing"] {
+            let path = bench.path(key);
+            let intent = if round % 2 == 0 { Intent::Look } else { Intent::Load };
+            let mut future = pin!(bench.tier.read_one(&path, intent));
+            for _ in 0..round / 2 % 4 {
+                if future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())).is_ready() {
+                    break;
+                }
+            }
+        }
+        assert_found(&bench.read("k"), &record);
+        assert_eq!(bench.read("nothing").entry, Entry::Absent);
+    }
+    let (seen, as_of) = bench.seen("nothing");
+    assert_eq!(bench.fill("nothing", seen, as_of), Wrote::Done, "who came and went has taken nothing");
     Outcome::Kept
 }

@@ -409,8 +409,9 @@ impl Server {
         let mut listed = Page::default();
         let slots = self.spaces.get(namespace).into_iter().flat_map(|space| &space.slots);
         for (key, slot) in slots {
-            let is_wanted =
-                key.starts_with(&page.prefix) && page.after.as_ref().is_none_or(|after| key > after);
+            let is_wanted = key.starts_with(&page.prefix)
+                && page.wants(key)
+                && page.after.as_ref().is_none_or(|after| key > after);
             let Some(record) =
                 slot.record.as_ref().filter(|record| is_wanted && is_usable(Some(record), now))
             else {

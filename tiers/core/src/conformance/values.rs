@@ -6,8 +6,10 @@ use super::bench::{Bench, assert_found, freshness, only_if};
 use super::{Outcome, Subject};
 use crate::entry::{Entry, Write, Wrote};
 use crate::error::ErrorKind;
+use crate::record::Framing;
 use crate::stored::{Deadlines, Freshness, Record, Tags};
 use crate::tier::Tier;
+use crate::update::Change;
 use crate::waiting::block_on;
 
 /// An empty value is a value.
@@ -61,6 +63,72 @@ pub fn a_large_value_comes_back_and_a_larger_one_is_refused<T: Tier>(subject: &S
         let error = block_on(bench.tier.write_one(&Write::put(bench.path("larger"), &larger)));
         assert_eq!(error.map_err(|error| error.kind()), Err(ErrorKind::TooLarge));
         assert_eq!(bench.value("larger"), None);
+        if bench.capabilities().updates {
+            let added = bench.try_update("larger", Change::Add(larger));
+            assert_eq!(added.map_err(|error| error.kind()), Err(ErrorKind::TooLarge), "an add");
+            assert_eq!(bench.value("larger"), None);
+        }
+    }
+    Outcome::Kept
+}
+
+/// Values of all sizes come back as they went, of noise and of repetition, one byte and one more than a block alike.
+pub fn values_of_many_sizes_come_back<T: Tier>(subject: &Subject<T>) -> Outcome {
+    let bench = Bench::new(subject);
+    let len_max = bench.capabilities().value_len_max;
+    // Noise that is the same in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let random: Vec<u64> = (0..8).map(|_| 1 + noise() % 2048).collect();
+    let sizes = [0, 1, 2, 15, 16, 17, 255, 256, 4095, 4096, 4097, 65_535, 65_537].into_iter().chain(random);
+    for len in sizes.filter_map(|len| usize::try_from(len).ok()).filter(|len| *len <= len_max) {
+        // A block that repeats, a marker every 4 KiB, and noise between.
+        let mixed = (0..len).map(|at| match at % 4096 {
+            0..8 => b'#',
+            8..2048 => b'r',
+            _ => noise().to_le_bytes()[0],
+        });
+        for value in [mixed.collect::<Vec<u8>>(), vec![0; len]] {
+            let record = bench.put("k", &value);
+            assert_found(&bench.read("k"), &record);
+        }
+    }
+    Outcome::Kept
+}
+
+/// Whatever a value begins with, it is not taken for something stored.
+pub fn a_value_that_begins_like_a_frame_comes_back<T: Tier>(subject: &Subject<T>) -> Outcome {
+    let bench = Bench::new(subject);
+    let first = bench.put("first", "a value");
+    let framing = Framing::default();
+    let own = framing.encode(&bench.path("first"), Some(&first), first.version, first.written_at);
+    let own = own.expect("it is small");
+    let beginnings: [&[u8]; 12] = [
+        &own,
+        &own[..own.len().min(16)],
+        b"\x1f\x8b\x08",
+        b"\x28\xb5\x2f\xfd",
+        b"\x04\x22\x4d\x18",
+        b"CFR2",
+        b"NCV1",
+        b"{\"m\":\"cache-v1\"",
+        b"SQLite format 3\0",
+        b"redb\x1a\n\xa9\r\n",
+        b"\0\0\0\0\0\0\0\0",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+    ];
+    for beginning in beginnings {
+        for value in [beginning.to_vec(), [beginning, b" and more"].concat()] {
+            if value.len() <= bench.capabilities().value_len_max {
+                let record = bench.put("k", &value);
+                assert_found(&bench.read("k"), &record);
+            }
+        }
     }
     Outcome::Kept
 }
