@@ -1,4 +1,4 @@
-//! What redb writes to: a file, and in unit tests one that fails when told to.
+//! What redb writes to: a file, and in unit tests one that fails when told to, and that knows what a power cut would leave.
 
 #[cfg(test)]
 pub(crate) use failing::Disk;
@@ -7,7 +7,7 @@ pub(crate) use redb::backends::FileBackend as Disk;
 
 #[cfg(test)]
 pub(crate) mod failing {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::fs::File;
     use std::io;
     use std::ops::Bound;
@@ -51,6 +51,62 @@ pub(crate) mod failing {
         }
     }
 
+    /// What a disk has been told since somebody began to record it.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Recording {
+        /// What is on it for certain: all that was written before the last flush.
+        pub(crate) flushed: Vec<u8>,
+        /// What was told since, in order, and may have reached it or not.
+        pub(crate) since: Vec<Change>,
+    }
+
+    #[derive(Clone, Debug)]
+    pub(crate) enum Change {
+        Write(u64, Vec<u8>),
+        Len(u64),
+    }
+
+    impl Recording {
+        fn flush(&mut self) {
+            for change in std::mem::take(&mut self.since) {
+                change.apply(&mut self.flushed);
+            }
+        }
+    }
+
+    impl Change {
+        pub(crate) fn apply(&self, image: &mut Vec<u8>) {
+            match self {
+                Self::Len(len) => image.resize(usize::try_from(*len).unwrap(), 0),
+                Self::Write(at, data) => {
+                    let at = usize::try_from(*at).unwrap();
+                    if image.len() < at + data.len() {
+                        image.resize(at + data.len(), 0);
+                    }
+                    image[at..at + data.len()].copy_from_slice(data);
+                }
+            }
+        }
+    }
+
+    thread_local! {
+        static RECORDING: RefCell<Option<Recording>> = const { RefCell::new(None) };
+    }
+
+    /// From now on what this thread tells a disk is recorded, which holds nothing yet.
+    pub(crate) fn record() {
+        RECORDING.set(Some(Recording::default()));
+    }
+
+    /// What was recorded.
+    pub(crate) fn recorded() -> Recording {
+        RECORDING.take().unwrap_or_default()
+    }
+
+    fn note(note: impl FnOnce(&mut Recording)) {
+        RECORDING.with_borrow_mut(|recording| recording.as_mut().map_or((), note));
+    }
+
     #[derive(Debug)]
     pub(crate) struct Disk(FileBackend);
 
@@ -71,14 +127,21 @@ pub(crate) mod failing {
         }
         fn set_len(&self, len: u64) -> io::Result<()> {
             call()?;
+            note(|recording| recording.since.push(Change::Len(len)));
             self.0.set_len(len)
         }
         fn sync_data(&self) -> io::Result<()> {
             call()?;
+            if RECORDING.with_borrow(Option::is_some) {
+                // What would be on the disk is known: nobody has to wait until it is.
+                note(Recording::flush);
+                return Ok(());
+            }
             self.0.sync_data()
         }
         fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
             call()?;
+            note(|recording| recording.since.push(Change::Write(offset, data.to_vec())));
             self.0.write(offset, data)
         }
         fn close(&self) -> io::Result<()> {

@@ -45,6 +45,8 @@ mod error;
 #[cfg(test)]
 mod failures;
 mod file;
+#[cfg(test)]
+mod power_cut;
 mod sample;
 mod store;
 mod tables;
