@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path as FilePath;
 
 use nanotier_tier::{
-    Cleared, Clock, Context, Encoded, Entry, Fingerprint, Intent, Namespace, Path, Record, Result, Store,
-    Version, Write, Wrote,
+    Bytes, Cleared, Clock, Context, Encoded, Entry, Fingerprint, Intent, Namespace, Path, Record, Result,
+    Store, Version, Write, Wrote,
 };
 
 use crate::disk::failing::{Change, Failure, Recording, fail_after, mend, record, recorded};
@@ -53,8 +53,8 @@ fn write_until_it_fails(file: &FilePath) -> (Held, Held) {
             }
             _ => {
                 next.insert(key, number);
-                let bytes = value(number).into();
-                let value = Encoded { bytes, fingerprint: Fingerprint(0) };
+                let bytes = Bytes::from(value(number));
+                let value = Encoded::new(bytes, Fingerprint(0));
                 let record = Record { version, ..Record::new(value, now) };
                 store.write(&[Write::put(path, &record)]).and_then(|mut wrote| wrote.remove(0))
             }
