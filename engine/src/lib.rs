@@ -22,6 +22,8 @@
 //! with [`Options::what_if`], a look-up that ends a phase of the sampling takes each shard's in turn. Inside a closure that
 //! runs under a lock of any engine neither happens.)
 //!
+//! [`Engine::hottest_first`] takes the lock of one shard after the other, for 64 clones at a time.
+//!
 //! Writes hold the lock of one shard; a value too heavy for its own has some leave from the others, one lock after the
 //! other. Some user code runs under it: the closures of `insert_if`, `compute`, `retain`,
 //! `remove_if` and `take_if`, and `Eq` of keys, [`Lifecycle::is_dead`] and `Clone` within writes. Keep it short. From
@@ -71,6 +73,7 @@ mod budget;
 mod engine;
 mod flight;
 mod held;
+mod hottest;
 mod leaving;
 mod lifecycle;
 mod load;
@@ -106,6 +109,7 @@ mod write;
 
 pub use engine::Engine;
 pub use equivalent::Equivalent;
+pub use hottest::HottestFirst;
 pub use lifecycle::{Cause, Lifecycle, Plain};
 pub use load::LoadError;
 pub use mirror::Mirror;

@@ -355,6 +355,11 @@ impl<'a, K, V> Residents<'a, K, V> {
         self.slots.retire(departed);
     }
 
+    /// All entries with their ranks: see [`Order::ranked`].
+    pub(crate) fn ranked(&mut self) -> Vec<(u8, u32)> {
+        self.book.order.ranked(&self.slots)
+    }
+
     #[cfg(test)]
     pub(crate) fn in_order(&self) -> Option<Vec<&K>> {
         Some(self.book.order.in_order()?.into_iter().map(|id| self.slots.entry(id).0).collect())

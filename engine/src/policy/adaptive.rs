@@ -287,6 +287,15 @@ impl Adaptive {
         counts && note.age(self.tick) < self.rings.note(incumbent).age(self.tick)
     }
 
+    /// The window, above it the main part; in each by how often they were used since its hand came by, and from there on.
+    pub(super) fn ranked<K, V>(&self, slots: &Slots<'_, K, V>) -> Vec<(u8, u32)> {
+        let mut ranked = Vec::with_capacity(slots.len());
+        for (ring, rank) in [(WINDOW, 0), (MAIN, RANKS_IN_WINDOW)] {
+            ranked.extend(self.rings.in_order(ring).map(|id| (rank + slots.uses(id), id)));
+        }
+        ranked
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.expected, self.rarity);
     }
@@ -300,6 +309,9 @@ impl Adaptive {
         self.rings.validate(|id| slots.next_from(id) == Some(id), weight_of, slots.len());
     }
 }
+
+/// More than uses are counted.
+const RANKS_IN_WINDOW: u8 = 16;
 
 /// The surface is flat: half or twice as much of each of these changes hit ratios by some tenths of a point.
 const SHARE_FIRST: f32 = 0.1;

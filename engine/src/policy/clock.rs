@@ -27,6 +27,15 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// From the hand on; the used ones above.
+    pub(super) fn ranked<K, V>(&self, slots: &Slots<'_, K, V>) -> Vec<(u8, u32)> {
+        let entries = |from| std::iter::successors(slots.next_from(from), |id| slots.next_from(id + 1));
+        let round = entries(self.hand).chain(entries(0).take_while(|id| *id < self.hand));
+        round.map(|id| (u8::from(slots.uses(id) > 0), id)).collect()
+    }
+}
+
 /// How many used entries one eviction lets pass. When all were used, no order among them is worth a long walk.
 const ROUNDS_MAX: usize = 128;
 

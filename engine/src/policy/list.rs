@@ -82,7 +82,6 @@ impl List {
     }
 
     /// The oldest first.
-    #[cfg(test)]
     pub(super) fn in_order(&self) -> Vec<u32> {
         let newer = |&id: &u32| Some(self.links[id as usize].newer).filter(|&newer| newer != NONE);
         std::iter::successors(self.oldest(), newer).collect()

@@ -65,6 +65,12 @@ impl Lru {
         self.list.oldest()
     }
 
+    /// The least recently used first.
+    pub(super) fn ranked(&mut self) -> Vec<(u8, u32)> {
+        self.apply();
+        self.list.in_order().into_iter().map(|id| (0, id)).collect()
+    }
+
     pub(super) fn clear(&mut self) {
         self.apply();
         self.list = List::default();

@@ -119,6 +119,15 @@ impl Order {
         }
     }
 
+    /// All entries, by number, each with a rank: the higher is kept longer, and of equals the one that comes later here.
+    pub(crate) fn ranked<K, V>(&mut self, slots: &Slots<'_, K, V>) -> Vec<(u8, u32)> {
+        match self {
+            Self::Adaptive(adaptive) => adaptive.ranked(slots),
+            Self::Clock(clock) => clock.ranked(slots),
+            Self::Lru(lru) => lru.ranked(),
+        }
+    }
+
     /// Forgets all it knows, and gives its memory back. There must be no entry.
     pub(crate) fn clear(&mut self) {
         match self {

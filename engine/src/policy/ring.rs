@@ -122,6 +122,12 @@ impl Rings {
         self.places[id as usize].newer()
     }
 
+    /// From the oldest to the newest.
+    pub(super) fn in_order(&self, ring: usize) -> impl Iterator<Item = u32> + '_ {
+        let newer = |&id: &u32| Some(self.newer(id));
+        std::iter::successors(self.hand(ring), newer).take(self.len(ring))
+    }
+
     #[inline]
     pub(super) fn note(&self, id: u32) -> Note {
         Note((self.places[id as usize].0 >> NOTE_SHIFT) as u16 & NOTE_MASK)
