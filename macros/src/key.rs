@@ -16,6 +16,14 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             ));
         }
     };
+    let (reads, read) = match &input.data {
+        Data::Struct(data) => (reads_of(&data.fields, &krate), read_struct(&data.fields, &krate)),
+        Data::Enum(data) => {
+            let reads = data.variants.iter().map(|variant| reads_of(&variant.fields, &krate));
+            (quote!(true #(&& #reads)*), read_enum(data, &krate)?)
+        }
+        Data::Union(_) => (quote!(false), quote!(None)),
+    };
     let whole = match &input.data {
         Data::Struct(data) if data.fields.len() == 1 => whole_of_newtype(&data.fields, &krate),
         _ => TokenStream::new(),
@@ -32,6 +40,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         impl #impl_generics #krate::Key for #name #type_generics #where_clause {
             fn write_part(&self, out: &mut ::std::vec::Vec<u8>) {
                 #body
+            }
+            const READS: bool = #reads;
+            fn read_part(bytes: &mut &[u8]) -> ::std::option::Option<Self> {
+                #read
             }
             #whole
         }
@@ -62,11 +74,54 @@ fn parts_of_struct(fields: &Fields, krate: &TokenStream) -> TokenStream {
 
 fn whole_of_newtype(fields: &Fields, krate: &TokenStream) -> TokenStream {
     let members = fields.members();
+    let (read_members, types) = (fields.members(), fields.iter().map(|field| &field.ty));
+    let read = quote!(::std::option::Option::Some(Self {
+        #(#read_members: <#types as #krate::Key>::from_key_bytes(bytes)?),*
+    }));
     quote! {
         fn key_bytes(&self) -> #krate::KeyBytes<'_> {
             #(#krate::Key::key_bytes(&self.#members))*
         }
+        fn from_key_bytes(bytes: &[u8]) -> ::std::option::Option<Self> {
+            #read
+        }
     }
+}
+
+/// Whether all of the fields can be read.
+fn reads_of(fields: &Fields, krate: &TokenStream) -> TokenStream {
+    let types = fields.iter().map(|field| &field.ty);
+    quote!((true #(&& <#types as #krate::Key>::READS)*))
+}
+
+fn read_struct(fields: &Fields, krate: &TokenStream) -> TokenStream {
+    let (members, types) = (fields.members(), fields.iter().map(|field| &field.ty));
+    if fields.is_empty() {
+        return quote!(let _ = bytes; ::std::option::Option::Some(Self {}));
+    }
+    quote!(::std::option::Option::Some(Self {
+        #(#members: <#types as #krate::Key>::read_part(bytes)?),*
+    }))
+}
+
+fn read_enum(data: &DataEnum, krate: &TokenStream) -> Result<TokenStream> {
+    let mut arms = Vec::new();
+    for (number, variant) in data.variants.iter().enumerate() {
+        let number = u32::try_from(number).map_err(|_| Error::new_spanned(variant, "too many variants"))?;
+        let (name, members) = (&variant.ident, variant.fields.members());
+        let types = variant.fields.iter().map(|field| &field.ty);
+        arms.push(quote! {
+            #number => ::std::option::Option::Some(Self::#name {
+                #(#members: <#types as #krate::Key>::read_part(bytes)?),*
+            }),
+        });
+    }
+    Ok(quote! {
+        match <u32 as #krate::Key>::read_part(bytes)? {
+            #(#arms)*
+            _ => ::std::option::Option::None,
+        }
+    })
 }
 
 fn parts_of_enum(data: &DataEnum, krate: &TokenStream) -> Result<TokenStream> {

@@ -20,6 +20,8 @@ use proc_macro::TokenStream;
 ///
 /// let id = UserId { tenant: "acme".into(), id: 7 };
 /// assert_eq!(id.key_bytes(), ("acme", 7_u64).key_bytes());
+/// // What owns its parts can be made from its bytes again.
+/// assert!(UserId::from_key_bytes(&id.key_bytes()) == Some(id));
 /// ```
 #[proc_macro_derive(Key)]
 pub fn derive_key(input: TokenStream) -> TokenStream {

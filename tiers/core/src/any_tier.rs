@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::Result;
 use crate::path::{Namespace, Path};
-use crate::tier::{BoxFuture, Tier};
+use crate::tier::{BoxFuture, Lineage, Tier};
 use crate::update::{Update, Updated};
 
 /// A tier of any type. Cloning shares it.
@@ -28,6 +28,7 @@ trait Erased: Send + Sync {
     fn attach(&self, context: &Context);
     fn verify(&self) -> Result<Scope>;
     fn believed_since(&self) -> Timestamp;
+    fn lineage(&self) -> Option<Lineage>;
     fn doubt(&self, until: Timestamp);
     fn read<'a>(&'a self, paths: &'a [Path<'a>], intent: Intent)
     -> BoxFuture<'a, Result<Vec<Result<Found>>>>;
@@ -58,6 +59,9 @@ impl<T: Tier> Erased for T {
     }
     fn believed_since(&self) -> Timestamp {
         Tier::believed_since(self)
+    }
+    fn lineage(&self) -> Option<Lineage> {
+        Tier::lineage(self)
     }
     fn doubt(&self, until: Timestamp) {
         Tier::doubt(self, until);
@@ -116,6 +120,9 @@ impl Tier for AnyTier {
     }
     fn believed_since(&self) -> Timestamp {
         self.0.believed_since()
+    }
+    fn lineage(&self) -> Option<Lineage> {
+        self.0.lineage()
     }
     fn doubt(&self, until: Timestamp) {
         self.0.doubt(until);

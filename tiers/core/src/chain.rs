@@ -19,7 +19,7 @@ use crate::path::{Namespace, Path};
 use crate::rules::{Rule, is_on};
 use crate::stored::Record;
 use crate::sync::Mutex;
-use crate::tier::Tier;
+use crate::tier::{Lineage, Tier};
 use crate::update::{COUNTER, Update, Updated};
 use crate::version::Version;
 
@@ -323,6 +323,16 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
     fn doubt(&self, until: Timestamp) {
         self.near.doubt(until);
         self.far.doubt(until);
+    }
+
+    /// The truth's own, where it is of this process alone: with the copy's, if that has one. Of a truth that others write
+    /// nobody here knows the state; but the copy's tells whether another run of this process came between.
+    fn lineage(&self) -> Option<Lineage> {
+        match (self.near.lineage(), self.far.lineage()) {
+            (Some(near), Some(far)) => Some(near.with(far)),
+            (None, Some(far)) => Some(far),
+            (near, None) => near.filter(|_| self.far.capabilities().scope != Scope::Process),
+        }
     }
 
     fn believed_since(&self) -> Timestamp {

@@ -72,6 +72,6 @@ pub use offload::Offload;
 pub use path::{Namespace, Path};
 pub use store::{Inline, Store};
 pub use stored::{AHEAD_MAX, Deadlines, Encoded, Fingerprint, Freshness, Record, Shape, Stored, Tags};
-pub use tier::{BoxFuture, Tier};
+pub use tier::{BoxFuture, Lineage, Tier};
 pub use update::{COUNTER, Change, Effect, Expect, Renewal, Update, Updated, apply, read_counter};
 pub use version::{HybridClock, Version};

@@ -19,7 +19,7 @@ use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
 use crate::store::Store;
-use crate::tier::Tier;
+use crate::tier::{Lineage, Tier};
 use crate::update::{Update, Updated};
 
 type Job<S> = Box<dyn FnOnce(&S) + Send>;
@@ -179,6 +179,10 @@ impl<S: Store> Tier for Offload<S> {
 
     fn believed_since(&self) -> Timestamp {
         self.store.believed_since()
+    }
+
+    fn lineage(&self) -> Option<Lineage> {
+        self.store.lineage()
     }
 
     fn doubt(&self, until: Timestamp) {

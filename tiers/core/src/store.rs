@@ -8,7 +8,7 @@ use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
 use crate::shaping::{ShapedStore, Shaping};
-use crate::tier::Tier;
+use crate::tier::{Lineage, Tier};
 use crate::update::{Update, Updated};
 
 /// A store of records that answers on the calling thread. Each method has the meaning of its namesake in
@@ -29,6 +29,10 @@ pub trait Store: Send + Sync + 'static {
     /// See [`Tier::believed_since`].
     fn believed_since(&self) -> Timestamp {
         Timestamp::ZERO
+    }
+    /// See [`Tier::lineage`].
+    fn lineage(&self) -> Option<Lineage> {
+        None
     }
     /// See [`Tier::doubt`].
     fn doubt(&self, until: Timestamp) {
@@ -87,6 +91,9 @@ impl<S: Store> Tier for Inline<S> {
     fn believed_since(&self) -> Timestamp {
         self.0.believed_since()
     }
+    fn lineage(&self) -> Option<Lineage> {
+        self.0.lineage()
+    }
     fn doubt(&self, until: Timestamp) {
         self.0.doubt(until);
     }
@@ -126,6 +133,9 @@ impl<S: Store> Store for std::sync::Arc<S> {
     }
     fn believed_since(&self) -> Timestamp {
         (**self).believed_since()
+    }
+    fn lineage(&self) -> Option<Lineage> {
+        (**self).lineage()
     }
     fn doubt(&self, until: Timestamp) {
         (**self).doubt(until);

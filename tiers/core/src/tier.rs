@@ -18,6 +18,38 @@ use crate::update::{Update, Updated};
 /// A boxed future that can be sent between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// By which opening a tier's contents were left as they are.
+///
+/// Every opening of a tier that outlives its process has a number that no other has. What somebody keeps beside the tier
+/// when an opening ends (a warm file) belongs to what the tier holds as long as that was the last opening to change
+/// anything, and ended properly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lineage {
+    /// The number of this opening: random, never 0.
+    pub opening: u64,
+    /// The opening before it, if that was closed properly and nothing was written since.
+    pub unchanged_since: Option<u64>,
+}
+
+impl Lineage {
+    /// Of two tiers together: as they were left only if both are as one and the same opening of both has left them.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        let both = |one: u64, other: u64| {
+            use std::hash::Hasher;
+            let mut hasher = siphasher::sip::SipHasher13::new();
+            hasher.write_u64(one);
+            hasher.write_u64(other);
+            hasher.finish().max(1)
+        };
+        let unchanged_since = self.unchanged_since.zip(other.unchanged_since);
+        Self {
+            opening: both(self.opening, other.opening),
+            unchanged_since: unchanged_since.map(|(one, other)| both(one, other)),
+        }
+    }
+}
+
 /// A store of records below memory, asynchronous. Implementors write plain `async fn`.
 ///
 /// Reads and writes come in batches, and everything else is made of them: a wrapper has two calls to forward,
@@ -67,6 +99,14 @@ pub trait Tier: Send + Sync + 'static {
     /// across later restarts; [`Timestamp::ZERO`] where nothing can have been missed.
     fn believed_since(&self) -> Timestamp {
         Timestamp::ZERO
+    }
+
+    /// Which state of its contents this tier holds, so that something kept elsewhere can be told to belong to it. `None`
+    /// where it cannot say: it is shared, or keeps nothing, or does not keep book of its openings.
+    ///
+    /// Stays as it is when the tier is closed.
+    fn lineage(&self) -> Option<Lineage> {
+        None
     }
 
     /// Told by a chain that what this tier was given until `until` may have missed a write. One that outlives its process

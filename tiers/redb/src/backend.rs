@@ -44,6 +44,9 @@ pub(crate) struct Redb {
     /// What all records take, with their keys, as of the last commit. Changed by who writes, and there is one at a time.
     bytes: AtomicU64,
     dice: Dice,
+    /// The number of this opening, and of the one before it; 0 where that was not closed properly.
+    opening: AtomicU64,
+    opening_before: AtomicU64,
 }
 
 /// The file's state. Readers share the lock for as long as it takes to clone an `Arc`; it is taken alone to open, to close,
@@ -196,13 +199,15 @@ fn visit_rows<'a>(
 impl Redb {
     /// Opens the file.
     pub(crate) fn open(config: Config) -> Result<(Self, Belief)> {
-        let Opened { database, believed_since, bytes } = file::open(&config)?;
+        let Opened { database, believed_since, bytes, openings: (opening, before) } = file::open(&config)?;
         let belief = Belief::new(believed_since.map(Timestamp::from_millis));
         let file = RwLock::new(OpenFile::Open { database: Arc::new(database), view: None });
         let redb = Self {
             config,
             file,
             belief: belief.clone(),
+            opening: AtomicU64::new(opening),
+            opening_before: AtomicU64::new(before.unwrap_or(0)),
             suspect: AtomicBool::new(false),
             bytes: AtomicU64::new(bytes),
             dice: Dice::default(),
@@ -267,7 +272,9 @@ impl Redb {
 
     fn reopen_if_failed(&self, file: &mut OpenFile) -> Result<()> {
         if matches!(file, OpenFile::Failed) {
-            let Opened { database, bytes, .. } = file::open(&self.config)?;
+            let Opened { database, bytes, openings: (opening, _), .. } = file::open(&self.config)?;
+            self.opening_before.store(0, Relaxed);
+            self.opening.store(opening, Relaxed);
             self.bytes.store(bytes, Relaxed);
             // What was acknowledged and not yet on disk is gone, and the failed write may or may not have happened.
             self.belief.lose();
@@ -337,6 +344,11 @@ impl Redb {
 impl Backend for Redb {
     const NAME: &'static str = NAME;
     type View = View;
+
+    fn openings(&self) -> Option<(u64, Option<u64>)> {
+        let before = self.opening_before.load(Relaxed);
+        Some((self.opening.load(Relaxed), (before != 0).then_some(before)))
+    }
 
     fn read<T>(&self, read: impl FnOnce(&View) -> Result<T>) -> Result<T> {
         let view = self.view()?;

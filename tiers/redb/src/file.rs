@@ -1,6 +1,7 @@
 //! Opening the file: whose it is, whether it is whole, and what is done if not.
 
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,7 +13,9 @@ use redb::{Database, ReadableTable, TableHandle};
 use crate::builder::{Config, OnDamage};
 use crate::disk::Disk;
 use crate::error::{error, io_while_doing, panicked, while_doing};
-use crate::tables::{BELIEVED_SINCE, BYTES, Bytewise, CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, RECORDS};
+use crate::tables::{
+    BELIEVED_SINCE, BYTES, Bytewise, CLOSED, FLOORS, LAYOUT, LAYOUT_VERSION, META, OPENING, RECORDS,
+};
 
 /// An open file.
 pub(crate) struct Opened {
@@ -21,6 +24,8 @@ pub(crate) struct Opened {
     pub(crate) believed_since: Option<u64>,
     /// What all records take.
     pub(crate) bytes: u64,
+    /// The number of this opening, and of the one before it if that was closed properly.
+    pub(crate) openings: (u64, Option<u64>),
 }
 
 /// Opens the file, creates it where there is none, and starts cold where that is wanted.
@@ -48,15 +53,23 @@ fn open_as_it_is(config: &Config) -> Result<Opened> {
             .set_check_integrity_on_open(config.check_on_open)
             .create_with_backend(Disk::new(file).map_err(while_doing("open"))?)
             .map_err(while_doing("open"))?;
-        let (believed_since, bytes) = mark_open(&database)?;
-        Ok(Opened { database, believed_since: believed_since.or(is_new.then_some(0)), bytes })
+        let Marked { believed_since, bytes, openings } = mark_open(&database)?;
+        Ok(Opened { database, believed_since: believed_since.or(is_new.then_some(0)), bytes, openings })
     }))
     .unwrap_or_else(|panic| Err(panicked("open", &*panic)))
 }
 
+/// What a database said when it was marked as open.
+struct Marked {
+    /// If it was closed properly.
+    believed_since: Option<u64>,
+    bytes: u64,
+    openings: (u64, Option<u64>),
+}
+
 /// Marks the database as open, on disk before anything is acknowledged. If it was closed properly, says since when it is believed.
 /// Says also what all records take.
-fn mark_open(database: &Database) -> Result<(Option<u64>, u64)> {
+fn mark_open(database: &Database) -> Result<Marked> {
     let transaction = database.begin_write().map_err(while_doing("open"))?;
     let tables = transaction.list_tables().map_err(while_doing("open"))?;
     let names: Vec<String> = tables.map(|table| table.name().to_owned()).collect();
@@ -64,6 +77,7 @@ fn mark_open(database: &Database) -> Result<(Option<u64>, u64)> {
     if !is_empty && !names.iter().any(|name| name == META.name()) {
         return Err(error(ErrorKind::Config, "open").with_detail("this is another program's redb database"));
     }
+    let opening = RandomState::new().build_hasher().finish().max(1);
     let answer = {
         let mut meta = transaction.open_table(META).map_err(while_doing("open"))?;
         let layout = meta.get(LAYOUT).map_err(while_doing("open"))?.map(|layout| layout.value());
@@ -92,7 +106,12 @@ fn mark_open(database: &Database) -> Result<(Option<u64>, u64)> {
             None => count_bytes(&records)?,
         };
         meta.insert(BYTES, bytes).map_err(while_doing("open"))?;
-        (was_closed.then_some(since), bytes)
+        let before = meta.insert(OPENING, opening).map_err(while_doing("open"))?.map(|before| before.value());
+        Marked {
+            believed_since: was_closed.then_some(since),
+            bytes,
+            openings: (opening, before.filter(|before| was_closed && *before != 0)),
+        }
     };
     transaction.commit().map_err(while_doing("open"))?;
     Ok(answer)

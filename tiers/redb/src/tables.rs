@@ -25,3 +25,6 @@ pub(crate) const BELIEVED_SINCE: &str = "believed since";
 pub(crate) const BYTES: &str = "bytes";
 /// Under this word: 1 if the store was closed properly, 0 while it is open.
 pub(crate) const CLOSED: &str = "closed";
+/// Under this word: the number of the last opening, random and never 0. What was kept beside the store when that opening ended
+/// belongs to what it holds.
+pub(crate) const OPENING: &str = "opening";

@@ -634,3 +634,34 @@ fn versions_are_total_so_two_writers_at_one_moment_are_ordered() {
     assert_eq!(put(1), Wrote::Older(Version::from_parts(5, 2)));
     assert_eq!(put(3), Wrote::Done);
 }
+
+#[test]
+fn its_lineage_says_whether_anything_came_between_two_openings() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache.redb");
+    let open = || RedbStore::open(&path).unwrap();
+    let first = open();
+    let lineage = first.lineage().unwrap();
+    assert_eq!(lineage.unchanged_since, None, "a new file has no past");
+    first.close().unwrap();
+    assert_eq!(first.lineage().unwrap(), lineage, "said after closing too");
+
+    let second = open();
+    assert_eq!(second.lineage().unwrap().unchanged_since, Some(lineage.opening));
+    assert_ne!(second.lineage().unwrap().opening, lineage.opening);
+    // Anything written ends it, for whoever asks later.
+    let namespace = space("test");
+    let now = nanotier_tier::Clock::ticking().wall();
+    let remove = Write::remove(Path::new(&namespace, &b"k"[..]), Version::from_parts(1 << 62, 1), now);
+    assert!(matches!(second.write(&[remove]).unwrap()[0], Ok(Wrote::Done)));
+    assert_eq!(second.lineage().unwrap().unchanged_since, None);
+    let changed = second.lineage().unwrap().opening;
+    second.close().unwrap();
+
+    let third = open();
+    assert_eq!(third.lineage().unwrap().unchanged_since, Some(changed));
+    // A copy of the open file is what a crash leaves.
+    let crashed = dir.path().join("crashed.redb");
+    std::fs::copy(&path, &crashed).unwrap();
+    assert_eq!(RedbStore::open(&crashed).unwrap().lineage().unwrap().unchanged_since, None);
+}

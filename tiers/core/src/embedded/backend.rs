@@ -136,6 +136,13 @@ pub trait Backend: Send + Sync + 'static {
     /// A committed state.
     type View: Rows;
 
+    /// The number of this opening, random and never 0, and of the one before it if that was closed properly; `None` if no
+    /// book is kept of them. See [`Lineage`](crate::Lineage). Kept where a crash keeps it before anything is acknowledged, and said
+    /// after closing too.
+    fn openings(&self) -> Option<(u64, Option<u64>)> {
+        None
+    }
+
     /// Reads from the newest committed state.
     ///
     /// # Errors

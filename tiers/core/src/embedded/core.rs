@@ -28,6 +28,7 @@ use crate::path::{Namespace, Path};
 use crate::record::Framing;
 use crate::store::Store;
 use crate::stored::Freshness;
+use crate::tier::Lineage;
 use crate::update::{Update, Updated};
 
 /// What a store works by. Judged by whoever builds it: nothing in it can be wrong.
@@ -368,6 +369,13 @@ impl<B: Backend> Store for Core<B> {
         self.believed_since();
     }
 
+    fn lineage(&self) -> Option<Lineage> {
+        let (opening, before) = self.shared.backend.openings()?;
+        // Counted before a write is acknowledged. What is swept or left for want of room was removed by nobody.
+        let is_unchanged = self.shared.writes.load(Relaxed) == 0;
+        Some(Lineage { opening, unchanged_since: before.filter(|_| is_unchanged) })
+    }
+
     fn believed_since(&self) -> Timestamp {
         self.shared.belief.since(|| self.shared.now())
     }
@@ -457,6 +465,9 @@ impl<E: Embedded> Store for E {
     }
     fn attach(&self, context: &Context) {
         self.core().attach(context);
+    }
+    fn lineage(&self) -> Option<Lineage> {
+        self.core().lineage()
     }
     fn believed_since(&self) -> Timestamp {
         self.core().believed_since()
