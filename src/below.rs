@@ -12,11 +12,16 @@ use nanotier_tier::{
 /// be.
 pub(crate) type KeyBytesOf<K> = for<'k> fn(&'k K) -> KeyBytes<'k>;
 
+/// Makes a key of its bytes again; `None` for bytes that are no key's.
+pub(crate) type KeyOf<K> = fn(&[u8]) -> Option<K>;
+
 /// What lies below memory, and how to speak to it.
 pub(crate) struct Below<K, V> {
     pub(crate) tier: AnyTier,
     pub(crate) namespace: Namespace,
     key_bytes: KeyBytesOf<K>,
+    /// `None` for a type of keys that cannot be read back.
+    pub(crate) key_of: Option<KeyOf<K>>,
     codec: Arc<dyn Codec<V>>,
     fingerprint: Fingerprint,
 }
@@ -26,10 +31,11 @@ impl<K, V: 'static> Below<K, V> {
         tier: AnyTier,
         namespace: Namespace,
         key_bytes: KeyBytesOf<K>,
+        key_of: Option<KeyOf<K>>,
         codec: Arc<dyn Codec<V>>,
     ) -> Self {
         let fingerprint = codec.fingerprint();
-        Self { tier, namespace, key_bytes, codec, fingerprint }
+        Self { tier, namespace, key_bytes, key_of, codec, fingerprint }
     }
 
     /// # Errors

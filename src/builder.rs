@@ -3,18 +3,20 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nanotier_engine::{Engine, Options, Policy};
 use nanotier_tier::{
-    AnyTier, Clock, Codec, Context, Error, ErrorKind, Key, Namespace, Observer, Result, Spawn, Tier,
+    AnyTier, Clock, Codec, Context, Error, ErrorKind, Key, Namespace, Observer, Result, Scope, Spawn, Tier,
 };
 
-use crate::below::{Below, KeyBytesOf};
+use crate::below::{Below, KeyBytesOf, KeyOf};
 use crate::cache::{Cache, Inner};
 use crate::expiry::Expiry;
 use crate::inflight::InFlight;
 use crate::ttl::Lifetimes;
+use crate::warm::{Disk, Seam, System, Times, Truth, Warm, WarmRestart};
 
 /// What a cache is to be. Nothing is judged before [`build`](Builder::build), and all of it there.
 #[must_use = "a builder does nothing until `build()`"]
@@ -26,7 +28,11 @@ pub struct Builder<K, V> {
     lifetimes: Lifetimes,
     recheck: Duration,
     namespace: Option<String>,
-    tiers: Option<(AnyTier, KeyBytesOf<K>)>,
+    tiers: Option<AnyTier>,
+    /// How keys become bytes, and keys again where that is possible. Known where something is asked for that needs it.
+    key: Option<(KeyBytesOf<K>, Option<KeyOf<K>>)>,
+    warm: Option<WarmRestart>,
+    pub(crate) disk: Arc<dyn Disk>,
     codec: Option<Arc<dyn Codec<V>>>,
     clock: Option<Clock>,
     spawner: Option<Arc<dyn Spawn>>,
@@ -54,6 +60,9 @@ impl<K, V> Builder<K, V> {
             recheck: Context::RECHECK_DEFAULT,
             namespace: None,
             tiers: None,
+            key: None,
+            warm: None,
+            disk: Arc::new(System),
             codec: None,
             clock: None,
             spawner: None,
@@ -123,7 +132,46 @@ impl<K, V> Builder<K, V> {
     where
         K: Key,
     {
-        Self { tiers: Some((tiers.erase(), K::key_bytes)), ..self }
+        Self { tiers: Some(tiers.erase()), key: Some(both_ways()), ..self }
+    }
+
+    /// Keeps memory in a file while the process is down: [`close`](Cache::close) writes it, the hottest entries first, and
+    /// [`build`](Self::build) loads it, with what is left of each lifetime.
+    ///
+    /// Nothing that was removed comes back by it: a file is loaded only if it is the last act of the last run, and if the
+    /// tiers below have not been changed since; above tiers that others write too, each entry is checked before it is
+    /// served. In every other case memory begins empty, and [`Cache::warmth`] says why; a file that cannot be used is never an
+    /// error here. `docs/CONSISTENCY.md` has the table.
+    ///
+    /// Needs a namespace and a codec, also without tiers; and keys that can be made from their bytes again, as all of the
+    /// library's own and those with `#[derive(Key)]` can that own what they are made of.
+    ///
+    /// Cost: `build()` reads for at most [`warm_for`](WarmRestart::warm_for), on the calling thread, and flushes the folder
+    /// twice; `close()` writes all of memory.
+    ///
+    /// ```
+    /// use nanotier::{Cache, Json, WarmRestart};
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let folder = folder.path();
+    /// let open = || {
+    ///     let users = Cache::<String, u32>::builder().namespace("users").codec(Json::default());
+    ///     users.warm_restart(WarmRestart::new(folder.join("users.warm"))).build()
+    /// };
+    /// let users = open()?;
+    /// users.insert("ada".to_string(), 1815).wait()?;
+    /// users.close().wait()?;
+    ///
+    /// let users = open()?;
+    /// assert_eq!(users.get("ada").wait()?, Some(1815));
+    /// assert_eq!(users.warmth().unwrap().loaded, 1);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
+    pub fn warm_restart(self, warm: WarmRestart) -> Self
+    where
+        K: Key,
+    {
+        Self { warm: Some(warm), key: Some(both_ways()), ..self }
     }
 
     /// How values become bytes. Needed with tiers. For a shared value, `Arc<V>`, serde wants its own feature `rc`.
@@ -154,6 +202,10 @@ impl<K, V> Builder<K, V> {
     }
 }
 
+fn both_ways<K: Key>() -> (KeyBytesOf<K>, Option<KeyOf<K>>) {
+    (K::key_bytes, K::READS.then_some(K::from_key_bytes as KeyOf<K>))
+}
+
 impl<K, V> Builder<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -180,23 +232,46 @@ where
         if let Some(observer) = self.observer {
             context = context.with_observer(observer);
         }
-        let below = match (self.tiers, self.namespace, self.codec) {
-            (Some((tier, key_bytes)), Some(namespace), Some(codec)) => {
+        let namespace = self.namespace.map(Namespace::new).transpose()?;
+        let mut truth = Truth::Memory;
+        let below = match (self.tiers, &namespace, self.key, &self.codec) {
+            (Some(tier), Some(namespace), Some((key_bytes, key_of)), Some(codec)) => {
                 tier.verify()?;
+                truth = Truth::of(&tier);
                 tier.attach(&context);
-                Some(Below::new(tier, Namespace::new(namespace)?, key_bytes, codec))
+                Some(Below::new(tier, namespace.clone(), key_bytes, key_of, codec.clone()))
             }
             _ => None,
         };
         let options = Options::new(self.capacity).policy(self.policy).stats(self.stats).what_if(self.what_if);
         let memory = Engine::with(options, Expiry { clock })
             .map_err(|error| Error::new(ErrorKind::Config, "cache", "build").with_source(error))?;
+        let warm = match (self.warm, namespace, self.key, self.codec) {
+            (Some(warm), Some(namespace), Some((key_bytes, Some(key_of))), Some(codec)) => {
+                let fingerprint = codec.fingerprint();
+                let seam = Seam { namespace, key_bytes, key_of, codec, fingerprint };
+                let times = Times {
+                    clock: &context.clock,
+                    versions: &context.versions,
+                    recheck: context.recheck,
+                    truth,
+                };
+                let (mut warm, entries) = Warm::open(warm, seam, self.disk, &times, memory.capacity());
+                // The hottest last: it is the youngest then, whatever the policy.
+                entries.into_iter().rev().for_each(|(key, entry)| _ = memory.insert(key, entry));
+                warm.warmth.loaded = memory.len() as u64;
+                Some(warm)
+            }
+            _ => None,
+        };
         Ok(Cache(Arc::new(Inner {
             memory,
             inflight: InFlight::new(),
             below,
             context,
             lifetimes: self.lifetimes,
+            warm,
+            closed: AtomicBool::new(false),
         })))
     }
 
@@ -212,10 +287,15 @@ where
             (Some(_), _, None) => {
                 return refuse("tiers need a codec to turn values into bytes: `.codec(Json::default())`");
             }
-            (None, Some(_), _) | (None, _, Some(_)) => {
-                return refuse("a namespace or a codec does nothing without `.tiers(..)`");
+            (None, Some(_), _) | (None, _, Some(_)) if self.warm.is_none() => {
+                return refuse(
+                    "a namespace or a codec does nothing without `.tiers(..)` or `.warm_restart(..)`",
+                );
             }
             _ => {}
+        }
+        if let Some(warm) = &self.warm {
+            self.judge_warm(warm)?;
         }
         if self.lifetimes.ttl == Some(Duration::ZERO) {
             return refuse("a ttl of zero would keep nothing: leave it out to keep entries for ever");
@@ -230,6 +310,47 @@ where
         }
         Ok(())
     }
+
+    fn judge_warm(&self, warm: &WarmRestart) -> Result<()> {
+        let refuse =
+            |why: &'static str| Err(Error::new(ErrorKind::Config, "cache", "build").with_detail(why));
+        if self.namespace.is_none() {
+            return refuse(
+                "a warm restart needs a namespace, so that no other cache's file is taken for this one's: \
+                 `.namespace(\"users\")`",
+            );
+        }
+        if self.codec.is_none() {
+            return refuse(
+                "a warm restart needs a codec to turn values into bytes: `.codec(Json::default())`",
+            );
+        }
+        if self.key.is_none_or(|(_, key_of)| key_of.is_none()) {
+            return refuse(
+                "a warm restart needs keys that can be made from their bytes again: derive `Key`, or implement \
+                 `Key::read_part` and `Key::READS`",
+            );
+        }
+        if warm.file.file_name().is_none() {
+            return refuse("the path of the warm file names no file");
+        }
+        if warm.time_max == Duration::ZERO || warm.entries_max == 0 {
+            return refuse("a warm restart of no time or no entries loads nothing: leave it out");
+        }
+        match &self.tiers {
+            Some(tier) if tier.lineage().is_none() && tier.capabilities().scope == Scope::Process => refuse(
+                "what lies below belongs to this process alone and cannot say whether it was changed since the warm file \
+                 was written: a tier that keeps book of its openings can, as redb does",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Truth {
+    pub(crate) fn of(tier: &AnyTier) -> Self {
+        tier.lineage().map_or(Self::Shared, Self::Known)
+    }
 }
 
 impl<K, V> fmt::Debug for Builder<K, V> {
@@ -239,7 +360,8 @@ impl<K, V> fmt::Debug for Builder<K, V> {
             .field("lifetimes", &self.lifetimes)
             .field("recheck", &self.recheck)
             .field("namespace", &self.namespace)
-            .field("tiers", &self.tiers.as_ref().map(|(tier, _)| tier))
+            .field("tiers", &self.tiers)
+            .field("warm", &self.warm)
             .finish_non_exhaustive()
     }
 }

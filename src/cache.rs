@@ -5,9 +5,10 @@ use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use nanotier_engine::{Engine, Equivalent, OwnedFrom, Stats, WhatIf};
-use nanotier_tier::{BoxFuture, Clock, Context, Freshness, Result, Tier};
+use nanotier_tier::{BoxFuture, Clock, Context, Error, ErrorKind, Freshness, Result, Tier};
 
 use crate::below::Below;
 use crate::builder::Builder;
@@ -17,6 +18,7 @@ use crate::load::{Loader, async_loader, blocking_loader, fallible_blocking_loade
 use crate::load_error::{Failure, LoadError};
 use crate::lookup::{Detailed, Lookup, Source};
 use crate::ttl::Lifetimes;
+use crate::warm::{Truth, Warm, Warmth};
 
 /// A cache of `V` by `K`: memory first, then whatever tiers lie below it. Clones are handles on the same
 /// cache.
@@ -48,6 +50,9 @@ pub(crate) struct Inner<K, V> {
     pub(crate) below: Option<Below<K, V>>,
     pub(crate) context: Context,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) warm: Option<Warm<K, V>>,
+    /// Set where memory is the truth: what is written from then on is not acknowledged.
+    pub(crate) closed: AtomicBool,
 }
 
 impl<K, V> Cache<K, V>
@@ -363,13 +368,34 @@ where
         self.on_tiers(|tier| Box::pin(async move { tier.ready().await }))
     }
 
-    /// Writes what is pending and lets go of files and connections. Memory goes on serving what it holds.
+    /// What the warm restart came to; `None` unless [`Builder::warm_restart`] asked for one.
+    #[must_use]
+    pub fn warmth(&self) -> Option<&Warmth> {
+        self.0.warm.as_ref().map(|warm| &warm.warmth)
+    }
+
+    /// Writes what is pending and lets go of files and connections; then, as its last act, writes the warm file, if
+    /// [`Builder::warm_restart`] asked for one. Memory goes on serving what it holds. Writes answer
+    /// [`ErrorKind::Closed`](nanotier_tier::ErrorKind::Closed) from the call on, also without tiers; one that overlaps it may be done nevertheless.
+    ///
+    /// Closing twice is closing once, and answers the same. It goes on if the lookup is dropped. Writing the warm file blocks
+    /// the thread that drives it, for about a second for each million small entries.
     ///
     /// # Errors
     ///
-    /// Told when awaited: what could not be written.
+    /// Told when awaited: what could not be written, to the tiers or to the warm file. If the tiers could not be closed
+    /// there is no warm file. [`ErrorKind::InUse`](nanotier_tier::ErrorKind::InUse) if another run has begun that uses the same warm file:
+    /// it belongs to that one.
     pub fn close(&self) -> Lookup<()> {
-        self.on_tiers(|tier| Box::pin(async move { tier.close().await }))
+        let inner = &self.0;
+        if inner.below.is_none() {
+            inner.closed.store(true, SeqCst);
+            if inner.warm.is_none() {
+                return Lookup::ready(Detailed::nowhere(()));
+            }
+        }
+        let inner = inner.clone();
+        self.finish(|_| async move { inner.close().await.map(Detailed::nowhere) })
     }
 
     fn on_tiers(&self, call: fn(nanotier_tier::AnyTier) -> BoxFuture<'static, Result<()>>) -> Lookup<()> {
@@ -391,6 +417,34 @@ where
     #[inline]
     pub(crate) fn clock(&self) -> &Clock {
         &self.context.clock
+    }
+
+    async fn close(&self) -> Result<()> {
+        let mut truth = Truth::Memory;
+        if let Some(below) = &self.below {
+            let closed = below.tier.close().await;
+            if let (Err(error), Some(warm)) = (&closed, &self.warm) {
+                warm.give_up(error);
+            }
+            closed?;
+            // Afterwards: nothing changes the tiers any more.
+            truth = Truth::of(&below.tier);
+        }
+        match &self.warm {
+            Some(warm) => warm.save(self, truth),
+            None => Ok(()),
+        }
+    }
+
+    /// A write where memory is the truth. One that overlaps the closing is not acknowledged, since the warm file may have
+    /// been written before it.
+    pub(crate) fn while_open<R>(&self, write: impl FnOnce() -> R) -> Result<R> {
+        let closed = || Err(Error::new(ErrorKind::Closed, "cache", "write"));
+        if self.closed.load(SeqCst) {
+            return closed();
+        }
+        let answer = write();
+        if self.closed.load(SeqCst) { closed() } else { Ok(answer) }
     }
 }
 

@@ -37,11 +37,13 @@ mod load_error;
 mod look;
 mod lookup;
 mod many;
+mod refill;
 mod runtime;
 mod ticket;
 #[cfg(feature = "tokio")]
 mod tokio_spawner;
 mod ttl;
+mod warm;
 mod write;
 
 pub use builder::Builder;
@@ -60,9 +62,11 @@ pub use nanotier_tier::{
     Inline, KeyBytes, MemoryStore, Moment, Namespace, NullStore, Observer, Offload, Raw, Result, Scope,
     Spawn, Task, Tier, Timestamp, Worker, chain, shaping,
 };
+pub use refill::{Refill, RefillEnd, RefillLimit, Refilled};
 #[cfg(feature = "tokio")]
 pub use tokio_spawner::TokioSpawner;
 pub use ttl::{TimeLeft, Ttl};
+pub use warm::{Cold, WarmEnd, WarmPhase, WarmProgress, WarmRestart, Warmth};
 
 /// The durable tier on redb (feature `redb`).
 #[cfg(feature = "redb")]

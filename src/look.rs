@@ -202,15 +202,28 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
+    if !is_on(Rule::DecodeBeforePromote) && found.usable(ticket.inner.clock().wall()).is_some() {
+        promote(ticket, found);
+    }
+    let taken = admit_found(ticket, below, found);
+    if is_on(Rule::DecodeBeforePromote) && matches!(taken, Taken::Usable(_)) {
+        promote(ticket, found);
+    }
+    taken
+}
+
+/// Decodes what was found and admits it: to memory, and nowhere else.
+pub(crate) fn admit_found<K, V>(ticket: &Ticket<K, V>, below: &Below<K, V>, found: &Found) -> Taken<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     let inner = &ticket.inner;
     if let Some(version) = found.entry.version() {
         inner.context.versions.saw(version);
     }
     let now = inner.clock().wall();
     let Some(record) = found.usable(now) else { return Taken::Nothing };
-    if !is_on(Rule::DecodeBeforePromote) {
-        promote(ticket, found);
-    }
     let Ok(value) = below.decode(record) else {
         inner.context.tell(&Event::RecordUnreadable { tier: below.tier.name() });
         return Taken::Unreadable { in_truth: below.is_truth(found.from), ours: below.is_ours(record) };
@@ -223,9 +236,6 @@ where
     // An untrusted copy is answered but not kept: the next reader asks again.
     if trusted {
         ticket.admit(entry);
-    }
-    if is_on(Rule::DecodeBeforePromote) {
-        promote(ticket, found);
     }
     Taken::Usable(Detailed { value, freshness, source: Source::Tier(found.from) })
 }

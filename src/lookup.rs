@@ -90,6 +90,11 @@ impl<T, E> Lookup<T, E> {
         Self(State::Ready(Detailed { value, freshness: Freshness::Fresh, source: Source::Memory }))
     }
 
+    /// What is known already.
+    pub(crate) fn known(answer: Result<T, E>) -> Self {
+        Self(answer.map_or_else(State::Failed, |value| State::Ready(Detailed::nowhere(value))))
+    }
+
     pub(crate) fn failed(error: E) -> Self {
         Self(State::Failed(error))
     }

@@ -68,10 +68,9 @@ where
     /// Inside, per entry in order, as [`insert`](Cache::insert).
     pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Lookup<Vec<Result<()>>> {
         let Some(below) = &self.0.below else {
-            let stored = entries.into_iter().map(|(key, value)| {
-                self.0.insert_in_memory(key, value, Ttl::Default);
-                Ok(())
-            });
+            let stored = entries
+                .into_iter()
+                .map(|(key, value)| self.0.while_open(|| self.0.insert_in_memory(key, value, Ttl::Default)));
             return Lookup::ready(Detailed::nowhere(stored.collect()));
         };
         self.0.clock().catch_up();
@@ -98,8 +97,7 @@ where
         let Some(below) = &self.0.below else {
             let removed = keys.into_iter().map(|key| {
                 let key = K::owned_from(key);
-                self.0.in_memory(&key, || self.0.memory.remove(&key));
-                Ok(())
+                self.0.while_open(|| self.0.in_memory(&key, || self.0.memory.remove(&key))).map(drop)
             });
             return Lookup::ready(Detailed::nowhere(removed.collect()));
         };

@@ -57,8 +57,7 @@ where
     pub fn insert_for(&self, key: K, value: V, ttl: impl Into<Ttl>) -> Lookup<()> {
         let ttl = ttl.into();
         let Some(below) = &self.0.below else {
-            self.0.insert_in_memory(key, value, ttl);
-            return Lookup::ready(Detailed::nowhere(()));
+            return Lookup::known(self.0.while_open(|| self.0.insert_in_memory(key, value, ttl)));
         };
         self.0.clock().catch_up();
         let now = self.0.clock().wall();
@@ -84,8 +83,8 @@ where
     {
         let key = K::owned_from(key);
         let Some(below) = &self.0.below else {
-            self.0.in_memory(&key, || self.0.memory.remove(&key));
-            return Lookup::ready(Detailed::nowhere(()));
+            let removed = self.0.while_open(|| self.0.in_memory(&key, || self.0.memory.remove(&key)));
+            return Lookup::known(removed.map(drop));
         };
         self.0.clock().catch_up();
         match below.path(&key) {
@@ -137,13 +136,15 @@ where
             let now = self.0.clock().now();
             // A clone, and not the value itself: that would have to wait for whoever is reading it.
             let mut taken = None;
-            self.0.in_memory(&key, || {
-                self.0.memory.remove_if(&key, |entry| {
-                    taken = entry.freshness(now).map(|_| entry.value.clone());
-                    true
+            let removed = self.0.while_open(|| {
+                self.0.in_memory(&key, || {
+                    self.0.memory.remove_if(&key, |entry| {
+                        taken = entry.freshness(now).map(|_| entry.value.clone());
+                        true
+                    })
                 })
             });
-            return Lookup::ready(Detailed::nowhere(taken));
+            return Lookup::known(removed.map(|_| taken));
         };
         if let Err(error) = below.path(&key) {
             return Lookup::failed(error);
@@ -179,7 +180,7 @@ where
     {
         let (key, ttl) = (K::owned_from(key), ttl.into());
         if self.0.below.is_none() {
-            return Lookup::ready(Detailed::nowhere(self.0.touch_in_memory(key, ttl)));
+            return Lookup::known(self.0.while_open(|| self.0.touch_in_memory(key, ttl)));
         }
         self.0.clock().catch_up();
         let inner = self.0.clone();
@@ -231,10 +232,11 @@ where
     /// Told when awaited: the truth could not be emptied, or only in part.
     pub fn clear(&self) -> Lookup<()> {
         if self.0.below.is_none() {
-            self.0.inflight.raise_all(Version::ZERO);
-            self.0.memory.clear();
-            self.0.inflight.raise_all(Version::ZERO);
-            return Lookup::ready(Detailed::nowhere(()));
+            return Lookup::known(self.0.while_open(|| {
+                self.0.inflight.raise_all(Version::ZERO);
+                self.0.memory.clear();
+                self.0.inflight.raise_all(Version::ZERO);
+            }));
         }
         self.0.clock().catch_up();
         let version = self.0.context.versions.draw();

@@ -1,0 +1,269 @@
+//! The bytes of a warm file, and of the mark beside it. `docs/FORMATS.md` describes them field by field.
+
+use std::io::{self, BufReader, BufWriter, Read, SeekFrom, Write};
+
+use nanotier_tier::{Fingerprint, Path, Timestamp};
+
+use crate::warm::disk::{Input, Output};
+
+/// What a warm file begins with.
+pub(crate) const MAGIC: [u8; 4] = *b"nTw\x93";
+/// What its last part begins with.
+const FOOTER_MAGIC: [u8; 4] = *b"nTw\x94";
+/// What the mark of a run begins with.
+const MARK_MAGIC: [u8; 4] = *b"nTw\x95";
+/// The format version that is written, and the only one read.
+pub(crate) const FORMAT: u8 = 1;
+pub(crate) const HEADER_LEN: usize = 60;
+pub(crate) const FOOTER_LEN: usize = 28;
+pub(crate) const MARK_LEN: usize = 16;
+/// Length of the two lengths before each entry.
+const LENGTHS_LEN: usize = 8;
+
+/// Why bytes are no warm file that this build can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bad {
+    /// Of a format version that this build does not know.
+    Format,
+    Damaged,
+}
+
+/// Whose the file is, and to which state it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) saved_at: Timestamp,
+    /// The run that wrote it.
+    pub(crate) run: u64,
+    /// The opening of the tiers that ended with it; 0 where they have none.
+    pub(crate) opening: u64,
+    pub(crate) fingerprint: Fingerprint,
+    /// Keyed digest of the namespace.
+    pub(crate) digest: [u8; 16],
+}
+
+impl Header {
+    pub(crate) fn to_bytes(self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[4] = FORMAT;
+        bytes[8..16].copy_from_slice(&self.saved_at.as_millis().to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.run.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.opening.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.fingerprint.0.to_le_bytes());
+        bytes[40..56].copy_from_slice(&self.digest);
+        seal(&mut bytes);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; HEADER_LEN]) -> Result<Self, Bad> {
+        if bytes[..4] != MAGIC {
+            return Err(Bad::Damaged);
+        }
+        if bytes[4] != FORMAT {
+            return Err(Bad::Format);
+        }
+        if !is_sealed(bytes) || bytes[5..8] != [0; 3] {
+            return Err(Bad::Damaged);
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&bytes[40..56]);
+        Ok(Self {
+            saved_at: Timestamp::from_millis(word(&bytes[8..16])),
+            run: word(&bytes[16..24]),
+            opening: word(&bytes[24..32]),
+            fingerprint: Fingerprint(word(&bytes[32..40])),
+            digest,
+        })
+    }
+}
+
+/// How much there is, and what its checksum is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Footer {
+    entries: u64,
+    /// All entries together.
+    len: u64,
+    /// Of header and entries.
+    checksum: u32,
+}
+
+impl Footer {
+    fn to_bytes(self) -> [u8; FOOTER_LEN] {
+        let mut bytes = [0; FOOTER_LEN];
+        bytes[..4].copy_from_slice(&FOOTER_MAGIC);
+        bytes[4..12].copy_from_slice(&self.entries.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.len.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.checksum.to_le_bytes());
+        seal(&mut bytes);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; FOOTER_LEN]) -> Result<Self, Bad> {
+        if bytes[..4] != FOOTER_MAGIC || !is_sealed(bytes) {
+            return Err(Bad::Damaged);
+        }
+        let mut checksum = [0; 4];
+        checksum.copy_from_slice(&bytes[20..24]);
+        Ok(Self {
+            entries: word(&bytes[4..12]),
+            len: word(&bytes[12..20]),
+            checksum: u32::from_le_bytes(checksum),
+        })
+    }
+}
+
+/// The mark of the run that has begun last.
+pub(crate) fn mark_of(run: u64) -> [u8; MARK_LEN] {
+    let mut bytes = [0; MARK_LEN];
+    bytes[..4].copy_from_slice(&MARK_MAGIC);
+    bytes[4..12].copy_from_slice(&run.to_le_bytes());
+    seal(&mut bytes);
+    bytes
+}
+
+/// The run that left this mark; `None` if it is none.
+pub(crate) fn run_of(mark: &[u8]) -> Option<u64> {
+    let is_one = mark.len() == MARK_LEN && mark[..4] == MARK_MAGIC && is_sealed(mark);
+    is_one.then(|| word(&mark[4..12]))
+}
+
+/// Whether what begins with these bytes is a warm file or was to become one. What is shorter than its magic is one that was
+/// cut, or nothing.
+pub(crate) fn is_ours(first: &[u8]) -> bool {
+    first.iter().zip(MAGIC).all(|(byte, magic)| *byte == magic)
+}
+
+/// The last four bytes become the checksum of those before.
+fn seal(bytes: &mut [u8]) {
+    let (before, checksum) = bytes.split_at_mut(bytes.len() - 4);
+    checksum.copy_from_slice(&crc32c::crc32c(before).to_le_bytes());
+}
+
+fn is_sealed(bytes: &[u8]) -> bool {
+    let (before, checksum) = bytes.split_at(bytes.len() - 4);
+    crc32c::crc32c(before).to_le_bytes() == checksum
+}
+
+/// Eight bytes as a number, the little end first.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte))
+}
+
+/// Writes a warm file from its beginning to its end.
+pub(crate) struct Writer {
+    out: BufWriter<Box<dyn Output>>,
+    footer: Footer,
+}
+
+impl Writer {
+    pub(crate) fn begin(out: Box<dyn Output>, header: Header) -> io::Result<Self> {
+        let mut out = BufWriter::with_capacity(BUFFER_LEN, out);
+        let bytes = header.to_bytes();
+        out.write_all(&bytes)?;
+        Ok(Self { out, footer: Footer { entries: 0, len: 0, checksum: crc32c::crc32c(&bytes) } })
+    }
+
+    /// One entry; false if it is too long for one, and nothing was written.
+    pub(crate) fn entry(&mut self, key: &[u8], record: &[u8]) -> io::Result<bool> {
+        let (Ok(key_len), Ok(record_len)) = (u32::try_from(key.len()), u32::try_from(record.len())) else {
+            return Ok(false);
+        };
+        for part in [&key_len.to_le_bytes()[..], &record_len.to_le_bytes()[..], key, record] {
+            self.out.write_all(part)?;
+            self.footer.checksum = crc32c::crc32c_append(self.footer.checksum, part);
+        }
+        self.footer.entries += 1;
+        self.footer.len += LENGTHS_LEN as u64 + u64::from(key_len) + u64::from(record_len);
+        Ok(true)
+    }
+
+    /// The footer, and all of it on disk. Says how many entries there are.
+    pub(crate) fn end(mut self) -> io::Result<u64> {
+        self.out.write_all(&self.footer.to_bytes())?;
+        self.out.flush()?;
+        self.out.get_mut().sync()?;
+        Ok(self.footer.entries)
+    }
+}
+
+/// Reads a warm file: header and footer first, then one entry after the other.
+pub(crate) struct Reader {
+    input: BufReader<Box<dyn Input>>,
+    footer: Footer,
+    /// Of the entries' bytes, those not yet read.
+    left: u64,
+    entries_left: u64,
+    checksum: u32,
+}
+
+/// A key's bytes, and its record's.
+type KeyAndRecord = (Vec<u8>, Vec<u8>);
+
+impl Reader {
+    /// Header and footer of what is long enough and whole at both ends.
+    pub(crate) fn begin(mut input: Box<dyn Input>) -> Result<(Header, Self), Bad> {
+        let damaged = |_| Bad::Damaged;
+        let len = input.seek(SeekFrom::End(0)).map_err(damaged)?;
+        let ends = (HEADER_LEN + FOOTER_LEN) as u64;
+        let mut header = [0; HEADER_LEN];
+        input.seek(SeekFrom::Start(0)).map_err(damaged)?;
+        // Another version's may be shorter: what it says of itself comes first.
+        input.read_exact(&mut header[..5]).map_err(damaged)?;
+        if header[..4] == MAGIC && header[4] != FORMAT {
+            return Err(Bad::Format);
+        }
+        let Some(entries_len) = len.checked_sub(ends) else { return Err(Bad::Damaged) };
+        input.read_exact(&mut header[5..]).map_err(damaged)?;
+        let parsed = Header::from_bytes(&header)?;
+        let mut footer = [0; FOOTER_LEN];
+        input.seek(SeekFrom::Start(len - FOOTER_LEN as u64)).map_err(damaged)?;
+        input.read_exact(&mut footer).map_err(damaged)?;
+        let footer = Footer::from_bytes(&footer)?;
+        if footer.len != entries_len {
+            return Err(Bad::Damaged);
+        }
+        input.seek(SeekFrom::Start(HEADER_LEN as u64)).map_err(damaged)?;
+        let input = BufReader::with_capacity(BUFFER_LEN, input);
+        let reader = Self {
+            input,
+            footer,
+            left: entries_len,
+            entries_left: footer.entries,
+            checksum: crc32c::crc32c(&header),
+        };
+        Ok((parsed, reader))
+    }
+
+    /// How many entries there should be.
+    pub(crate) fn entries(&self) -> u64 {
+        self.footer.entries
+    }
+
+    /// The next entry; `None` after the last, when all was as it was written.
+    pub(crate) fn next(&mut self) -> Result<Option<KeyAndRecord>, Bad> {
+        if self.entries_left == 0 {
+            let is_whole = self.left == 0 && self.checksum == self.footer.checksum;
+            return if is_whole { Ok(None) } else { Err(Bad::Damaged) };
+        }
+        self.entries_left -= 1;
+        let lengths = self.take(LENGTHS_LEN)?;
+        let len = |bytes: &[u8]| usize::try_from(word(bytes)).map_err(|_| Bad::Damaged);
+        let (key_len, record_len) = (len(&lengths[..4])?, len(&lengths[4..])?);
+        if key_len > Path::KEY_LEN_MAX {
+            return Err(Bad::Damaged);
+        }
+        let key = self.take(key_len)?;
+        Ok(Some((key, self.take(record_len)?)))
+    }
+
+    /// So many bytes, if there are so many: nothing is allocated on the word of a length.
+    fn take(&mut self, len: usize) -> Result<Vec<u8>, Bad> {
+        self.left = self.left.checked_sub(len as u64).ok_or(Bad::Damaged)?;
+        let mut bytes = vec![0; len];
+        self.input.read_exact(&mut bytes).map_err(|_| Bad::Damaged)?;
+        self.checksum = crc32c::crc32c_append(self.checksum, &bytes);
+        Ok(bytes)
+    }
+}
+
+const BUFFER_LEN: usize = 64 * 1024;

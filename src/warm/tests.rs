@@ -1,0 +1,299 @@
+//! The process may be killed, or the disk refuse, between any two steps: nothing that was removed comes back.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use nanotier_tier::{Bytes, Clock, Fingerprint, Json, Timestamp};
+
+use super::disk::{Disk, Input, Lies, Output, System};
+use super::format::{self, Bad, FOOTER_LEN, FORMAT, HEADER_LEN, Header, MAGIC, MARK_LEN, Reader, Writer};
+use super::{Cold, WarmEnd, WarmRestart};
+use crate::Cache;
+
+/// The real file system, of which some steps fail.
+struct Failing {
+    steps: Arc<AtomicUsize>,
+    fails: fn(step: usize, at: usize) -> bool,
+    at: usize,
+}
+
+/// Killed: from that step on nothing happens any more.
+const KILLED: fn(usize, usize) -> bool = |step, at| step >= at;
+/// That step alone fails.
+const ONCE: fn(usize, usize) -> bool = |step, at| step == at;
+
+impl Failing {
+    fn step<T>(&self, doing: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let step = self.steps.fetch_add(1, SeqCst);
+        if (self.fails)(step, self.at) { Err(io::Error::other("planted")) } else { doing() }
+    }
+
+    fn again(&self) -> Self {
+        Self { steps: self.steps.clone(), ..*self }
+    }
+}
+
+/// A file whose writes are steps too: half of what is written gets there when one fails.
+struct FailingOutput(Box<dyn Output>, Failing);
+
+impl Write for FailingOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.1.step(|| Ok(())) {
+            Ok(()) => self.0.write(bytes),
+            Err(error) => {
+                let _ = self.0.write(&bytes[..bytes.len() / 2]);
+                Err(error)
+            }
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Output for FailingOutput {
+    fn sync(&mut self) -> io::Result<()> {
+        self.1.step(|| self.0.sync())
+    }
+}
+
+impl Disk for Failing {
+    fn lies_at(&self, path: &Path) -> io::Result<Lies> {
+        self.step(|| System.lies_at(path))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Input>> {
+        self.step(|| System.open(path))
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        self.step(|| Ok(Box::new(FailingOutput(System.create(path)?, self.again())) as Box<dyn Output>))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step(|| System.rename(from, to))
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step(|| System.remove(path))
+    }
+    fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
+        self.step(|| System.sync_folder_of(path))
+    }
+}
+
+fn open(folder: &Path, disk: Arc<dyn Disk>) -> Cache<String, String> {
+    let mut builder = Cache::builder().namespace("words").codec(Json::default());
+    builder.disk = disk;
+    builder.warm_restart(WarmRestart::new(folder.join("words.warm"))).build().expect("never an error")
+}
+
+fn system(folder: &Path) -> Cache<String, String> {
+    open(folder, Arc::new(System))
+}
+
+fn put(cache: &Cache<String, String>, key: &str, value: &str) {
+    cache.insert(key.into(), value.into()).wait().unwrap();
+}
+
+fn value(cache: &Cache<String, String>, key: &str) -> Option<String> {
+    cache.get(key).wait().unwrap()
+}
+
+/// A run that ends well, one whose disk fails, and one after it. Says how many steps the second took.
+fn three_runs(fails: fn(usize, usize) -> bool, at: usize, closes: bool) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let first = system(folder.path());
+    put(&first, "removed", "old");
+    put(&first, "changed", "old");
+    put(&first, "kept", "kept");
+    first.close().wait().unwrap();
+
+    let steps = Arc::<AtomicUsize>::default();
+    let second = open(folder.path(), Arc::new(Failing { steps: steps.clone(), fails, at }));
+    let opened = steps.load(SeqCst);
+    let is_cold = matches!(second.warmth().unwrap().end, WarmEnd::Cold(_));
+    assert_eq!(value(&second, "kept").is_none(), is_cold, "step {at}: all or nothing");
+    // Killed while opening: it served nobody.
+    let was_killed = fails == KILLED && at < opened;
+    if !was_killed {
+        second.remove("removed").wait().unwrap();
+        put(&second, "changed", "new");
+        put(&second, "kept", "kept");
+        if closes {
+            let closed = second.close().wait();
+            assert_eq!(closed.is_err(), steps.load(SeqCst) > at, "step {at}: what fails is said");
+        }
+    }
+    drop(second);
+
+    let third = system(folder.path());
+    if !was_killed {
+        assert_eq!(value(&third, "removed"), None, "step {at}");
+        assert_ne!(value(&third, "changed").as_deref(), Some("old"), "step {at}");
+    }
+    let is_cold = matches!(third.warmth().unwrap().end, WarmEnd::Cold(_));
+    assert_eq!(value(&third, "kept").is_none(), is_cold, "step {at}: all or nothing");
+    third.close().wait().unwrap();
+    // And after that all is well.
+    assert_eq!(system(folder.path()).warmth().unwrap().end, WarmEnd::Complete, "step {at}");
+    steps.load(SeqCst)
+}
+
+fn at_every_step(fails: fn(usize, usize) -> bool, closes: bool) {
+    let steps = three_runs(fails, usize::MAX, closes);
+    assert!(steps > 8, "{steps} steps");
+    for at in 0..steps {
+        three_runs(fails, at, closes);
+    }
+}
+
+#[test]
+fn killed_between_any_two_steps_it_brings_nothing_back() {
+    at_every_step(KILLED, true);
+}
+
+#[test]
+fn a_step_that_fails_and_a_clean_end_bring_nothing_back() {
+    at_every_step(ONCE, true);
+}
+
+#[test]
+fn a_step_that_fails_and_a_crash_bring_nothing_back() {
+    at_every_step(ONCE, false);
+}
+
+fn header() -> Header {
+    Header {
+        saved_at: Timestamp::from_millis(0x0102_0304_0506_0708),
+        run: 0x1112_1314_1516_1718,
+        opening: 0x2122_2324_2526_2728,
+        fingerprint: Fingerprint(0x3132_3334_3536_3738),
+        digest: *b"sixteen bytes ok",
+    }
+}
+
+/// What was written, to be looked at.
+#[derive(Clone, Default)]
+struct Kept(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output for Kept {
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn written(entries: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let kept = Kept::default();
+    let mut writer = Writer::begin(Box::new(kept.clone()), header()).unwrap();
+    for (key, record) in entries {
+        assert!(writer.entry(key, record).unwrap());
+    }
+    assert_eq!(writer.end().unwrap(), entries.len() as u64);
+    let bytes = kept.0.lock().clone();
+    bytes
+}
+
+#[test]
+fn the_fields_lie_where_formats_md_says() {
+    let bytes = written(&[(b"k", b"record"), (b"", b"")]);
+    let text = include_str!("../../docs/FORMATS.md");
+    let section = text.split("## The warm file").nth(1).unwrap().split("\n## ").next().unwrap();
+    let fields = |part: &str| -> Vec<(usize, usize, String)> {
+        let table = section.split(&format!("| {part} |")).nth(1).expect("the table");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let parse = |row: &str| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            (cells[0].parse().unwrap(), cells[1].parse().unwrap(), cells[2].trim_matches('`').to_owned())
+        };
+        rows.map(parse).collect()
+    };
+    let value = |bytes: &[u8], (at, len, _): &(usize, usize, String)| bytes[*at..at + len].to_vec();
+    let in_header = fields("header");
+    let expected: Vec<Vec<u8>> = vec![
+        MAGIC.to_vec(),
+        vec![FORMAT],
+        vec![0; 3],
+        0x0102_0304_0506_0708_u64.to_le_bytes().to_vec(),
+        0x1112_1314_1516_1718_u64.to_le_bytes().to_vec(),
+        0x2122_2324_2526_2728_u64.to_le_bytes().to_vec(),
+        0x3132_3334_3536_3738_u64.to_le_bytes().to_vec(),
+        b"sixteen bytes ok".to_vec(),
+        crc32c::crc32c(&bytes[..56]).to_le_bytes().to_vec(),
+    ];
+    assert_eq!(in_header.iter().map(|field| value(&bytes, field)).collect::<Vec<_>>(), expected);
+    assert_eq!(in_header.iter().map(|field| field.1).sum::<usize>(), HEADER_LEN);
+    let entries = b"\x01\0\0\0\x06\0\0\0krecord\0\0\0\0\0\0\0\0";
+    assert_eq!(bytes[HEADER_LEN..bytes.len() - FOOTER_LEN], entries[..]);
+    let footer = &bytes[bytes.len() - FOOTER_LEN..];
+    let expected: Vec<Vec<u8>> = vec![
+        b"nTw\x94".to_vec(),
+        2_u64.to_le_bytes().to_vec(),
+        (entries.len() as u64).to_le_bytes().to_vec(),
+        crc32c::crc32c(&bytes[..bytes.len() - FOOTER_LEN]).to_le_bytes().to_vec(),
+        crc32c::crc32c(&footer[..24]).to_le_bytes().to_vec(),
+    ];
+    let in_footer = fields("footer");
+    assert_eq!(in_footer.iter().map(|field| value(footer, field)).collect::<Vec<_>>(), expected);
+    assert_eq!(in_footer.iter().map(|field| field.1).sum::<usize>(), FOOTER_LEN);
+    let mark = format::mark_of(7);
+    assert_eq!(mark.len(), MARK_LEN);
+    assert_eq!(mark[..12], *b"nTw\x95\x07\0\0\0\0\0\0\0");
+    assert_eq!(format::run_of(&mark), Some(7));
+}
+
+#[test]
+fn what_is_written_is_read_and_lengths_are_believed_only_as_far_as_there_are_bytes() {
+    let bytes = written(&[(b"k", b"record"), (b"", b"")]);
+    let (read, mut reader) = Reader::begin(Box::new(io::Cursor::new(bytes.clone()))).unwrap();
+    assert_eq!((read, reader.entries()), (header(), 2));
+    assert_eq!(reader.next(), Ok(Some((b"k".to_vec(), b"record".to_vec()))));
+    assert_eq!(reader.next(), Ok(Some((Vec::new(), Vec::new()))));
+    assert_eq!(reader.next(), Ok(None));
+    let mut long = bytes;
+    long[HEADER_LEN + 4..HEADER_LEN + 8].copy_from_slice(&u32::MAX.to_le_bytes());
+    let (_, mut reader) = Reader::begin(Box::new(io::Cursor::new(long))).unwrap();
+    assert_eq!(reader.next(), Err(Bad::Damaged), "four gigabytes are not there, and not allocated");
+}
+
+#[test]
+fn a_warm_file_of_every_format_version_is_read_for_ever() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/warm-1.bin");
+    let mark = golden.with_file_name("warm-1.run");
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| -> PathBuf { folder.path().join(name) };
+    let (clock, hands) = Clock::manual();
+    let open = || {
+        let mut builder = Cache::<String, Bytes>::builder().clock(clock.clone()).namespace("golden");
+        builder.disk = Arc::new(System);
+        builder.codec(crate::Raw).warm_restart(WarmRestart::new(at("g.warm"))).build().unwrap()
+    };
+    if std::env::var_os("NANOTIER_WRITE_GOLDEN").is_some() && !golden.exists() {
+        let cache = open();
+        cache.insert_for("minute".into(), Bytes::from_static(b"m"), Duration::from_secs(60)).wait().unwrap();
+        cache.insert("ever".into(), Bytes::from_static(b"e")).wait().unwrap();
+        cache.close().wait().unwrap();
+        std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
+        std::fs::copy(at("g.warm"), &golden).unwrap();
+        std::fs::copy(at("g.warm.nanotier-run"), &mark).unwrap();
+    }
+    std::fs::copy(&golden, at("g.warm")).unwrap();
+    std::fs::copy(&mark, at("g.warm.nanotier-run")).unwrap();
+    hands.advance(Duration::from_secs(20));
+    let cache = open();
+    assert_eq!(cache.warmth().unwrap().end, WarmEnd::Complete);
+    assert_eq!(cache.get("ever").wait().unwrap().as_deref(), Some(&b"e"[..]));
+    let left = cache.time_left("minute").wait().unwrap();
+    assert_eq!(left, Some(crate::TimeLeft::Fresh(Duration::from_secs(40))));
+    drop(cache);
+    assert_eq!(open().warmth().unwrap().end, WarmEnd::Cold(Cold::NoFile));
+}
