@@ -79,6 +79,13 @@ pub mod tier {
     pub use nanotier_tier::*;
 }
 
+/// What the fuzz targets reach that nobody else needs to.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::warm::{read_for_fuzzing, write_for_fuzzing};
+}
+
 /// The code in the README runs as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

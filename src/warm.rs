@@ -641,27 +641,65 @@ fn is_ours(input: &mut Box<dyn disk::Input>) -> io::Result<bool> {
 const LOOK_AT_CLOCK_EVERY: u64 = 64;
 const TELL_EVERY: u64 = 1000;
 
-/// What a fuzzer does with a warm file's bytes: read them as `build()` would.
 #[cfg(fuzzing)]
-pub(crate) fn read_for_fuzzing(bytes: &[u8], seam: Seam<String, Bytes>) -> (u64, WarmEnd) {
-    let (clock, _hands) = Clock::manual();
-    let versions = HybridClock::new(clock.clone(), 1);
-    let times =
-        Times { clock: &clock, versions: &versions, recheck: Duration::from_secs(60), truth: Truth::Memory };
-    let options = WarmRestart::new("fuzz");
-    let warmth = Warmth {
-        loaded: 0,
-        expired: 0,
-        unreadable: 0,
-        in_file: 0,
-        took: Duration::ZERO,
-        end: WarmEnd::Complete,
-    };
-    let framing = options.framing();
-    let mut warm =
-        Warm { options, seam, framing, disk: Arc::new(System), run: 1, warmth, saved: Mutex::new(None) };
-    let mut entries = Vec::new();
-    let input = Box::new(io::Cursor::new(bytes.to_vec()));
-    let end = warm.load(input, Some(1), &times, 1 << 20, &mut entries).unwrap_or_else(WarmEnd::Cold);
-    (entries.len() as u64, end)
+mod fuzzed {
+    use super::*;
+    use nanotier_tier::{Key as _, Raw};
+
+    fn warm() -> (Warm<String, Bytes>, Clock, HybridClock) {
+        let (clock, _hands) = Clock::manual();
+        let versions = HybridClock::new(clock.clone(), 1);
+        let options = WarmRestart::new("/nonexistent/fuzz");
+        let seam = Seam {
+            namespace: Namespace::new("fuzz").expect("a good name"),
+            key_bytes: String::key_bytes,
+            key_of: String::from_key_bytes,
+            codec: Arc::new(Raw),
+            fingerprint: Codec::<Bytes>::fingerprint(&Raw),
+        };
+        let times =
+            Times { clock: &clock, versions: &versions, recheck: Duration::ZERO, truth: Truth::Memory };
+        let (mut warm, _) = Warm::open(options, seam, Arc::new(System), &times, 0);
+        warm.run = 1;
+        (warm, clock, versions)
+    }
+
+    /// How many entries a warm file of these bytes brings, and how it ends: as `build()` would read it.
+    #[must_use]
+    pub fn read_for_fuzzing(bytes: &[u8]) -> (Vec<(String, Bytes)>, WarmEnd) {
+        let (mut warm, clock, versions) = warm();
+        let times =
+            Times { clock: &clock, versions: &versions, recheck: Duration::ZERO, truth: Truth::Memory };
+        let mut entries = Vec::new();
+        let input = Box::new(io::Cursor::new(bytes.to_vec()));
+        let end = warm.load(input, Some(1), &times, 1 << 20, &mut entries).unwrap_or_else(WarmEnd::Cold);
+        (entries.into_iter().map(|(key, entry)| (key, entry.value)).collect(), end)
+    }
+
+    /// A warm file whose parts are as they should be, but for the entries: those are what is given, key and record each.
+    #[must_use]
+    pub fn write_for_fuzzing(entries: &[(Vec<u8>, Vec<u8>)], frames: bool) -> Vec<u8> {
+        let (warm, clock, _) = warm();
+        let header = Header {
+            saved_at: clock.wall(),
+            run: 1,
+            opening: 0,
+            fingerprint: warm.seam.fingerprint,
+            digest: warm.digest(),
+        };
+        let out = format::Kept::default();
+        let mut writer = Writer::begin(Box::new(out.clone()), header).expect("memory takes it");
+        for (key, value) in entries {
+            let path = Path::new(&warm.seam.namespace, &key[..]);
+            let value = Encoded { bytes: Bytes::copy_from_slice(value), fingerprint: warm.seam.fingerprint };
+            let record = Record::new(value, clock.wall());
+            let framed = warm.framing.encode(&path, Some(&record), record.version, clock.wall());
+            let bytes = if frames { framed.expect("short enough") } else { record.value.bytes.to_vec() };
+            writer.entry(key, &bytes).expect("memory takes it");
+        }
+        writer.end().expect("memory takes it");
+        out.bytes()
+    }
 }
+#[cfg(fuzzing)]
+pub use fuzzed::{read_for_fuzzing, write_for_fuzzing};

@@ -267,3 +267,33 @@ impl Reader {
 }
 
 const BUFFER_LEN: usize = 64 * 1024;
+
+#[cfg(any(test, fuzzing))]
+/// What was written, to be looked at.
+#[derive(Clone, Default)]
+pub(crate) struct Kept(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+#[cfg(any(test, fuzzing))]
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Output for Kept {
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Kept {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().clone()
+    }
+}
