@@ -484,45 +484,6 @@ impl Codec<String> for Slow {
     }
 }
 
-/// A small file, and its mark, in a folder of their own for each try.
-fn tried(bytes: &[u8], mark: &[u8], place: &Place) -> (WarmEnd, usize) {
-    fs::write(place.file(), bytes).unwrap();
-    fs::write(place.mark(), mark).unwrap();
-    let cache = place.open();
-    (end(&cache), cache.len())
-}
-
-#[test]
-fn no_cut_and_no_flipped_bit_brings_anything() {
-    let place = Place::new();
-    place.after(&[("key", "value")]);
-    let (bytes, mark) = (fs::read(place.file()).unwrap(), fs::read(place.mark()).unwrap());
-    assert_eq!(tried(&bytes, &mark, &place), (WarmEnd::Complete, 1));
-    for len in 0..bytes.len() {
-        assert_eq!(tried(&bytes[..len], &mark, &place), (WarmEnd::Cold(Cold::Damaged), 0), "cut at {len}");
-        assert!(!place.file().exists(), "cut at {len}");
-    }
-    assert_eq!(tried(&[&bytes[..], &[0]].concat(), &mark, &place).1, 0, "longer");
-    for at in 0..bytes.len() {
-        // Every bit; in the middle of the value, where all are alike, one of them.
-        for bit in 0..8 {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 1 << bit;
-            let (end, len) = tried(&flipped, &mark, &place);
-            assert!(matches!(end, WarmEnd::Cold(_)) && len == 0, "byte {at} bit {bit}: {end:?}");
-        }
-    }
-    for at in 0..mark.len() {
-        let mut flipped = mark.clone();
-        flipped[at] ^= 1;
-        assert_eq!(
-            tried(&bytes, &flipped, &place),
-            (WarmEnd::Cold(Cold::OtherRun), 0),
-            "byte {at} of the mark"
-        );
-    }
-}
-
 #[test]
 fn closing_ends_writes_and_not_reads() {
     let cache: Cache<u32, u32> = Cache::new(10);

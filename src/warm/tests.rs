@@ -174,6 +174,83 @@ fn a_step_that_fails_and_a_crash_bring_nothing_back() {
     at_every_step(Fails::Once, false);
 }
 
+/// The real file system, for many small tries: nothing is flushed.
+struct Unsynced;
+
+struct UnsyncedOutput(Box<dyn Output>);
+
+impl Write for UnsyncedOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Output for UnsyncedOutput {
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Disk for Unsynced {
+    fn lies_at(&self, path: &Path) -> io::Result<Lies> {
+        System.lies_at(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Input>> {
+        System.open(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        Ok(Box::new(UnsyncedOutput(System.create(path)?)))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        System.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        System.remove(path)
+    }
+    fn sync_folder_of(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn no_cut_and_no_flipped_bit_brings_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, mark_file) = (folder.path().join("words.warm"), folder.path().join("words.warm.nanotier-run"));
+    let cache = system(folder.path());
+    put(&cache, "key", "value");
+    put(&cache, "other", "value");
+    cache.close().wait().unwrap();
+    let (bytes, mark) = (std::fs::read(&file).unwrap(), std::fs::read(&mark_file).unwrap());
+    let disk: Arc<dyn Disk> = Arc::new(Unsynced);
+    let tried = |bytes: &[u8], mark: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        std::fs::write(&mark_file, mark).unwrap();
+        let cache = open(folder.path(), disk.clone());
+        (cache.warmth().unwrap().end.clone(), cache.len())
+    };
+    assert_eq!(tried(&bytes, &mark), (WarmEnd::Complete, 2));
+    for len in 0..bytes.len() {
+        assert_eq!(tried(&bytes[..len], &mark), (WarmEnd::Cold(Cold::Damaged), 0), "cut at {len}");
+        assert!(!file.exists(), "cut at {len}");
+    }
+    assert_eq!(tried(&[&bytes[..], &[0]].concat(), &mark), (WarmEnd::Cold(Cold::Damaged), 0), "longer");
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let (end, len) = tried(&flipped, &mark);
+        assert!(matches!(end, WarmEnd::Cold(_)) && len == 0, "byte {} bit {}: {end:?}", bit / 8, bit % 8);
+        assert_eq!(file.exists(), bit / 8 < MAGIC.len(), "what is not known to be ours stays");
+    }
+    for bit in 0..mark.len() * 8 {
+        let mut flipped = mark.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(tried(&bytes, &flipped), (WarmEnd::Cold(Cold::OtherRun), 0), "bit {bit} of the mark");
+    }
+}
+
 fn header() -> Header {
     Header {
         saved_at: Timestamp::from_millis(0x0102_0304_0506_0708),
