@@ -327,6 +327,14 @@ fn what_is_written_is_read_and_lengths_are_believed_only_as_far_as_there_are_byt
     assert_eq!(reader.next(), Ok(Some((b"k".to_vec(), b"record".to_vec()))));
     assert_eq!(reader.next(), Ok(Some((Vec::new(), Vec::new()))));
     assert_eq!(reader.next(), Ok(None));
+    // Each entry is whole, but they are not where they were.
+    let swapped = written(&[(b"", b""), (b"k", b"record")]);
+    let mut mixed = bytes.clone();
+    let end = swapped.len() - FOOTER_LEN;
+    mixed[HEADER_LEN..end].copy_from_slice(&swapped[HEADER_LEN..end]);
+    let (_, mut reader) = Reader::begin(Box::new(io::Cursor::new(mixed))).unwrap();
+    assert!(reader.next().unwrap().is_some() && reader.next().unwrap().is_some());
+    assert_eq!(reader.next(), Err(Bad::Damaged));
     let mut long = bytes;
     long[HEADER_LEN + 4..HEADER_LEN + 8].copy_from_slice(&u32::MAX.to_le_bytes());
     let (_, mut reader) = Reader::begin(Box::new(io::Cursor::new(long))).unwrap();
