@@ -379,7 +379,7 @@ where
     /// [`ErrorKind::Closed`](nanotier_tier::ErrorKind::Closed) from the call on, also without tiers; one that overlaps it may be done nevertheless.
     ///
     /// Closing twice is closing once, and answers the same. It goes on if the lookup is dropped. Writing the warm file blocks
-    /// the thread that drives it, for about a second for each million small entries.
+    /// the thread that drives it, for some seconds for each million small entries.
     ///
     /// # Errors
     ///

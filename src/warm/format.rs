@@ -4,6 +4,11 @@ use std::io::{self, BufReader, BufWriter, Read, SeekFrom, Write};
 
 use nanotier_tier::{Fingerprint, Path, Timestamp};
 
+#[cfg(any(test, fuzzing))]
+use parking_lot::Mutex;
+#[cfg(any(test, fuzzing))]
+use std::sync::Arc;
+
 use crate::warm::disk::{Input, Output};
 
 /// What a warm file begins with.
@@ -271,7 +276,7 @@ const BUFFER_LEN: usize = 64 * 1024;
 #[cfg(any(test, fuzzing))]
 /// What was written, to be looked at.
 #[derive(Clone, Default)]
-pub(crate) struct Kept(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+pub(crate) struct Kept(Arc<Mutex<Vec<u8>>>);
 
 #[cfg(any(test, fuzzing))]
 impl Write for Kept {
