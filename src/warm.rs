@@ -612,7 +612,7 @@ where
     fn record(&self, entry: &Resident<V>, saved_at: Timestamp, inner: &Inner<K, V>) -> Result<Record> {
         let mut bytes = Vec::new();
         self.seam.codec.encode(&entry.value, &mut bytes)?;
-        let value = Encoded { bytes: Bytes::from(bytes), fingerprint: self.seam.fingerprint };
+        let value = Encoded::new(Bytes::from(bytes), self.seam.fingerprint);
         let (clock, recheck) = (inner.clock(), inner.context.recheck);
         let confirmed_at = if entry.recheck_at.is_never() {
             saved_at

@@ -10,7 +10,7 @@ use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::Result;
 use crate::path::{Namespace, Path};
 use crate::store::{Inline, Store};
-use crate::tier::Tier;
+use crate::tier::{Lineage, Tier};
 use crate::update::{Update, Updated};
 use crate::waiting::block_on;
 
@@ -52,6 +52,9 @@ impl<S: Store> Store for ShapedStore<S> {
     }
     fn believed_since(&self) -> Timestamp {
         self.0.believed_since()
+    }
+    fn lineage(&self) -> Option<Lineage> {
+        self.0.lineage()
     }
     fn doubt(&self, until: Timestamp) {
         self.0.doubt(until);

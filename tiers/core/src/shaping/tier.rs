@@ -13,7 +13,7 @@ use crate::entry::{Cleared, Entry, Found, Guard, Intent, Page, PageRequest, Writ
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
 use crate::rules::Held;
-use crate::tier::Tier;
+use crate::tier::{Lineage, Tier};
 use crate::update::{Change, Effect, Expect, Update, Updated, apply};
 use crate::version::Version;
 
@@ -220,6 +220,10 @@ impl<T: Tier> Tier for Shaped<T> {
 
     fn believed_since(&self) -> Timestamp {
         self.tier.believed_since()
+    }
+
+    fn lineage(&self) -> Option<Lineage> {
+        self.tier.lineage()
     }
 
     fn doubt(&self, until: Timestamp) {
