@@ -50,6 +50,7 @@ pub(crate) enum Child {
     Look { kind: Kind, folder: PathBuf },
     Serve { kind: Kind, folder: PathBuf },
     Share { kind: Kind, folder: PathBuf, who: u64 },
+    Damage { kind: Kind, folder: PathBuf, seed: u64, flips: u64 },
     Limited { kind: Kind, folder: PathBuf },
 }
 
@@ -100,6 +101,10 @@ fn parse_child(parser: &mut lexopt::Parser) -> Result<Child> {
         "open" => Child::Open { kind, folder },
         "serve" => Child::Serve { kind, folder },
         "share" => Child::Share { kind, folder, who: parser.value()?.parse()? },
+        "damage" => {
+            let (seed, flips) = (parser.value()?.parse()?, parser.value()?.parse()?);
+            Child::Damage { kind, folder, seed, flips }
+        }
         "limited" => Child::Limited { kind, folder },
         "look" => Child::Look { kind, folder },
         other => return Err(format!("a child knows no {other}").into()),

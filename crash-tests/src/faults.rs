@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use nanotier::ErrorKind;
 
@@ -12,7 +12,7 @@ use crate::kind::{Kind, LOSS_WINDOW, Mode, OnDamage};
 use crate::mounts::{Disk, Tmpfs, quietly};
 use crate::random::Random;
 use crate::service::Service;
-use crate::{Result, inject, shared, this_program};
+use crate::{Result, inject, mounts, shared, this_program};
 
 /// What a test of this kind did and found.
 #[derive(Debug, Default)]
@@ -26,6 +26,35 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) fn take(&mut self, what: &str, service: &mut Service) {
         service.faults.drain(..).for_each(|fault| self.want(false, format!("{what}: {fault}")));
+    }
+
+    /// What another process did and found.
+    fn tell(&self) {
+        println!("TRIED {}\nREMARK {}", self.tried, self.remark);
+        self.faults.iter().for_each(|fault| println!("FAULT {}", fault.replace('\n', " ")));
+    }
+
+    /// The same, heard. A process that did not end well is a fault of what it was doing last.
+    fn heard(output: &Output) -> Result<Self> {
+        let told = String::from_utf8_lossy(&output.stdout);
+        let mut found = Self { tried: 1, ..Self::default() };
+        let mut doing = "";
+        for line in told.lines() {
+            match line.split_once(' ') {
+                Some(("TRIED", number)) => found.tried = number.parse()?,
+                Some(("REMARK", remark)) => remark.clone_into(&mut found.remark),
+                Some(("FAULT", fault)) => found.want(false, fault),
+                Some(("AT", what)) => doing = what,
+                _ => {}
+            }
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.trim().lines().last().unwrap_or_default();
+        found.want(
+            output.status.success(),
+            format!("{doing}: the process ended with {}: {last}", output.status),
+        );
+        Ok(found)
     }
 
     /// The first few of what does not hold are kept.
@@ -75,19 +104,7 @@ pub(crate) fn full_by_limit(kind: Kind) -> Result<Found> {
         .args(["child", "limited", &kind.to_string()])
         .arg(folder.path())
         .output()?;
-    let told = String::from_utf8_lossy(&output.stdout);
-    let mut found = Found { tried: 1, ..Found::default() };
-    for line in told.lines() {
-        match line.split_once(' ') {
-            Some(("TRIED", number)) => found.tried = number.parse()?,
-            Some(("REMARK", remark)) => remark.clone_into(&mut found.remark),
-            Some(("FAULT", fault)) => found.faults.push(fault.to_owned()),
-            _ => {}
-        }
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    found.want(output.status.success(), format!("the limited process ended with {}: {said}", output.status));
-    Ok(found)
+    Found::heard(&output)
 }
 
 /// What that process does.
@@ -103,8 +120,7 @@ pub(crate) fn be_limited(kind: Kind, folder: &Path) -> Result<()> {
     };
     let found =
         full(kind, &store, || limit((largest()? + 64 * 1024).to_string()), || limit("unlimited".into()))?;
-    println!("TRIED {}\nREMARK {}", found.tried, found.remark);
-    found.faults.iter().for_each(|fault| println!("FAULT {fault}"));
+    found.tell();
     Ok(())
 }
 
@@ -125,8 +141,9 @@ fn full(
     let mut key = KEYS;
     while service.insert(key, 30_000) {
         key += 1;
-        if key > 3_000 {
-            return Err("the disk is never full".into());
+        if key > 2_000 {
+            found.want(false, "the disk is never full");
+            break;
         }
     }
     let inserted = key - KEYS;
@@ -242,7 +259,8 @@ pub(crate) fn read_only_from_the_start(kind: Kind) -> Result<Found> {
             // A store that can be read may be.
             Ok(service) => found.take("read-only", &mut service.after(may.clone())),
             Err(error) => {
-                found.want(error.kind() == ErrorKind::Storage, format!("{name} on a read-only disk: {error}"))
+                found
+                    .want(error.kind() == ErrorKind::Storage, format!("{name} on a read-only disk: {error}"));
             }
         }
         let service = Service::open(kind, &store, OnDamage::Error)?.after(may);
@@ -306,11 +324,25 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// See [`damage`]. In a process of its own: an engine that stumbles twice over damage ends its process.
+pub(crate) fn damaged(kind: Kind, measure: &Measure) -> Result<Found> {
+    let folder = quick_folder()?;
+    let numbers = [measure.seed, measure.flips].map(|number| number.to_string());
+    let mut child = this_program();
+    child.args(["child", "damage", &kind.to_string()]).arg(folder.path()).args(numbers);
+    Found::heard(&child.output()?)
+}
+
+/// What that process does.
+pub(crate) fn be_damaged(kind: Kind, folder: &Path, seed: u64, flips: u64) -> Result<()> {
+    damage(kind, folder, seed, flips)?.tell();
+    Ok(())
+}
+
 /// Flips bits and cuts off the ends of a small store's files: so many of each, or every byte that is not 0 if that is fewer. Opens, reads,
 /// writes.
-pub(crate) fn damaged(kind: Kind, seed: u64, flips: u64) -> Result<Found> {
-    let folder = quick_folder()?;
-    let (good, store) = (folder.path().join("good"), folder.path().join("store"));
+fn damage(kind: Kind, folder: &Path, seed: u64, flips: u64) -> Result<Found> {
+    let (good, store) = (folder.join("good"), folder.join("store"));
     let mut service = Service::open(kind, &good, OnDamage::Error)?;
     let mut found = Found::default();
     for key in 0..KEYS {
@@ -337,6 +369,7 @@ pub(crate) fn damaged(kind: Kind, seed: u64, flips: u64) -> Result<Found> {
     let mut attempt = |file: usize, what: String, damage: &mut dyn FnMut(&mut Vec<u8>)| -> Result<()> {
         let on_damage = if found.tried % 2 == 0 { OnDamage::Error } else { OnDamage::StartCold };
         found.tried += 1;
+        println!("AT {what}");
         crate::kill::copy_folder(&good, &store)?;
         let path = store.join(files[file].strip_prefix(&good)?);
         let mut bytes = std::fs::read(&path)?;
@@ -406,12 +439,36 @@ pub(crate) fn opened_twice(kind: Kind) -> Result<Found> {
     Ok(found)
 }
 
-/// What is done to a store, and whether file systems have to be mounted for it.
+/// What a test needs of the machine it runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Nothing,
+    /// To mount file systems.
+    Mounts,
+    /// To make system calls fail.
+    Tracing,
+    /// To limit the size of a process's files.
+    Limits,
+}
+
+impl Need {
+    /// Why it is not met here, if so.
+    pub(crate) fn missing(self) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Mounts => mounts::missing(),
+            Self::Tracing => inject::missing(),
+            Self::Limits => {
+                quietly(Command::new("prlimit").arg("--version")).err().map(|error| error.to_string())
+            }
+        }
+    }
+}
+
+/// What is done to a store.
 pub(crate) struct Test {
     pub(crate) name: &'static str,
-    pub(crate) mounts: bool,
-    /// Whether system calls are made to fail for it.
-    pub(crate) injects: bool,
+    pub(crate) needs: Need,
     pub(crate) run: fn(Kind, &Measure) -> Result<Found>,
 }
 
@@ -426,17 +483,12 @@ pub(crate) struct Measure {
 }
 
 pub(crate) const TESTS: &[Test] = &[
-    Test { name: "full disk", mounts: true, injects: false, run: |kind, _| full_disk(kind) },
-    Test { name: "size limit", mounts: false, injects: false, run: |kind, _| full_by_limit(kind) },
-    Test { name: "read-only", mounts: true, injects: false, run: |kind, _| read_only_disk(kind) },
-    Test { name: "opened ro", mounts: true, injects: false, run: |kind, _| read_only_from_the_start(kind) },
-    Test { name: "folder gone", mounts: false, injects: false, run: |kind, _| folder_removed(kind) },
-    Test {
-        name: "damage",
-        mounts: false,
-        injects: false,
-        run: |kind, measure| damaged(kind, measure.seed, measure.flips),
-    },
-    Test { name: "EIO", mounts: false, injects: true, run: |kind, measure| inject::run(kind, measure.jobs) },
-    Test { name: "two processes", mounts: false, injects: false, run: |kind, _| shared::run(kind) },
+    Test { name: "full disk", needs: Need::Mounts, run: |kind, _| full_disk(kind) },
+    Test { name: "size limit", needs: Need::Limits, run: |kind, _| full_by_limit(kind) },
+    Test { name: "read-only", needs: Need::Mounts, run: |kind, _| read_only_disk(kind) },
+    Test { name: "opened ro", needs: Need::Mounts, run: |kind, _| read_only_from_the_start(kind) },
+    Test { name: "folder gone", needs: Need::Nothing, run: |kind, _| folder_removed(kind) },
+    Test { name: "damage", needs: Need::Nothing, run: |kind, measure| damaged(kind, measure) },
+    Test { name: "EIO", needs: Need::Tracing, run: |kind, measure| inject::run(kind, measure.jobs) },
+    Test { name: "two processes", needs: Need::Nothing, run: |kind, _| shared::run(kind) },
 ];

@@ -72,6 +72,7 @@ fn be(child: Child) -> Result<()> {
         Child::Limited { kind, folder } => faults::be_limited(kind, &folder),
         Child::Serve { kind, folder } => inject::serve(kind, &folder),
         Child::Share { kind, folder, who } => shared::share(kind, &folder, who),
+        Child::Damage { kind, folder, seed, flips } => faults::be_damaged(kind, &folder, seed, flips),
         Child::Look { kind, folder } => look::tell_what_is_there(kind, &folder),
     }
 }
@@ -120,18 +121,12 @@ fn mistreat_all(wanted: &Wanted, report: &mut Report) {
         flips: wanted.flips.unwrap_or(wanted.cycles * FLIPS_PER_CYCLE),
         jobs: wanted.jobs,
     };
-    // A store may stumble over damage, and catches itself. What is not caught is told as a fault.
-    std::panic::set_hook(Box::new(|_| {}));
-    let (unmountable, untraceable) = (mounts::missing(), inject::missing());
     for kind in wanted.kinds() {
         report.say(&format!("{kind} without its disk"));
         for test in faults::TESTS {
-            let missing = if test.mounts { &unmountable } else { &untraceable };
-            match missing {
-                Some(why) if test.mounts || test.injects => {
-                    report.left_out(&format!("{} under {kind}", test.name), why)
-                }
-                _ => {
+            match test.needs.missing() {
+                Some(why) => report.left_out(&format!("{} under {kind}", test.name), &why),
+                None => {
                     let found = faults::no_panic(test.name, || (test.run)(kind, &measure));
                     report.mistreated(kind, test.name, found, wanted.seed);
                 }
@@ -152,15 +147,18 @@ fn plant_all(wanted: &Wanted, report: &mut Report) {
             let plan =
                 kill::Plan { cycles: PLANTED_CYCLES, seed: wanted.seed, jobs: wanted.jobs, block: None };
             match bug {
+                Bug::SwallowsErrors if faults::Need::Limits.missing().is_some() => {
+                    report.left_out(&kind.to_string(), "it needs `prlimit`");
+                }
                 Bug::SwallowsErrors => {
                     let found = faults::no_panic("size limit", || faults::full_by_limit(kind));
                     report.planted(kind, found.tried, found.faults.first().map(String::as_str));
                 }
                 Bug::NeverSyncs => match mounts::missing().or_else(inject::missing) {
                     Some(why) => report.left_out(&kind.to_string(), &why),
-                    None => report.planted_crashes(kind, power::run(kind, &plan)),
+                    None => report.planted_crashes(kind, &power::run(kind, &plan)),
                 },
-                _ => report.planted_crashes(kind, kill::run(kind, &plan)),
+                _ => report.planted_crashes(kind, &kill::run(kind, &plan)),
             }
         }
     }

@@ -418,7 +418,7 @@ mod tests {
         for cleared in [0, 1, KEYS] {
             let mut story = Story::new(Mode::Sync);
             let puts = [1, 2].map(|key| story.does(0, Put, key));
-            puts.map(|put| story.sees(put, What::Value));
+            puts.into_iter().for_each(|put| story.sees(put, What::Value));
             let clear = story.begins(0, Clear, 0);
             for key in 0..cleared {
                 story.seen.states[0][key] = Some(State { version: clear.version, what: What::Nothing });

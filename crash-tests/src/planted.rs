@@ -102,7 +102,7 @@ impl Planted {
         self.catch_up(|path| path.to_bytes() == write.path.to_bytes())?;
         let due = {
             let mut late = self.late.lock().expect("nobody panics with it");
-            if write.record.is_some() && write.version.parts().0 % 7 == 0 {
+            if write.record.is_some() && write.version.parts().0.is_multiple_of(7) {
                 late.push_back(write.clone().into_owned());
                 return Ok(Wrote::Done);
             }

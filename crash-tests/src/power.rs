@@ -135,13 +135,12 @@ impl Block {
         while let Some(note) = Note::hear(&mut pipe)? {
             self.model.note(note)?;
             notes_left = notes_left.saturating_sub(1);
-            if notes_left == 0 && !note.is_done {
-                if let Some(cutter) = cutter.take() {
-                    cut_at = micros();
-                    cutter.cut()?;
-                    // It may be refused first and end by itself.
-                    child.kill()?;
-                }
+            let is_time = notes_left == 0 && !note.is_done;
+            if let Some(cutter) = is_time.then(|| cutter.take()).flatten() {
+                cut_at = micros();
+                cutter.cut()?;
+                // It may be refused first and end by itself.
+                child.kill()?;
             }
         }
         self.settle(child, cutter.is_none())?;

@@ -95,7 +95,7 @@ impl Report {
         self.left_out.push(format!("{what}: {why}"));
     }
 
-    pub(crate) fn planted_crashes(&mut self, kind: Kind, counts: kill::Counts) {
+    pub(crate) fn planted_crashes(&mut self, kind: Kind, counts: &kill::Counts) {
         let fault = counts.faults.words.first().filter(|_| counts.faults.sum() > 0);
         self.planted(kind, counts.cycles, fault.map(String::as_str));
         if fault.is_none() {

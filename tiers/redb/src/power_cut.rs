@@ -108,7 +108,7 @@ fn image_after_cut(recording: &Recording, reached: Reached, random: &mut Random)
             recording
                 .since
                 .iter()
-                .filter(|_| random.next() % 2 == 0)
+                .filter(|_| random.next().is_multiple_of(2))
                 .for_each(|change| change.apply(&mut image));
         }
         Reached::SomeOfEachSector => {
