@@ -31,7 +31,7 @@ pub(crate) struct Wanted {
     pub(crate) cycles: u64,
     /// Power cuts; a tenth of the cycles unless told otherwise.
     pub(crate) cuts: Option<u64>,
-    /// Bits flipped in files; ten times the cycles unless told otherwise.
+    /// Bits flipped in files; five times the cycles unless told otherwise.
     pub(crate) flips: Option<u64>,
     pub(crate) block: Option<u64>,
     pub(crate) jobs: usize,
@@ -50,7 +50,7 @@ pub(crate) enum Child {
     Look { kind: Kind, folder: PathBuf },
     Serve { kind: Kind, folder: PathBuf },
     Share { kind: Kind, folder: PathBuf, who: u64 },
-    Damage { kind: Kind, folder: PathBuf, seed: u64, flips: u64 },
+    Damage { kind: Kind, folder: PathBuf, seed: u64, flips: u64, from: u64 },
     Limited { kind: Kind, folder: PathBuf },
 }
 
@@ -63,19 +63,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     if command == "child" {
         return parse_child(&mut parser).map(Command::Child);
     }
-    let what = match command.as_str() {
-        "all" => vec![What::Kill, What::Power, What::Faults, What::Planted],
-        "kill" => vec![What::Kill],
-        "power" => vec![What::Power],
-        "faults" => vec![What::Faults],
-        "planted" => vec![What::Planted],
-        _ => return Err(usage()),
-    };
+    let what = named(&command)?;
     let seed = u64::from(std::process::id()) ^ Clock::coarse().wall().as_millis();
     let mut wanted =
         Wanted { what, kind: None, seed, cycles: 200, cuts: None, flips: None, block: None, jobs: 3 };
     while let Some(argument) = parser.next()? {
         match argument {
+            Value(another) => wanted.what.extend(named(&another.string()?)?),
             Long("kind") => wanted.kind = Some(parser.value()?.string()?.parse()?),
             Long("seed") => wanted.seed = parser.value()?.parse()?,
             Long("cycles") => wanted.cycles = parser.value()?.parse()?,
@@ -87,6 +81,17 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         }
     }
     Ok(Command::Test(wanted))
+}
+
+fn named(command: &str) -> Result<Vec<What>> {
+    Ok(match command {
+        "all" => vec![What::Kill, What::Power, What::Faults, What::Planted],
+        "kill" => vec![What::Kill],
+        "power" => vec![What::Power],
+        "faults" => vec![What::Faults],
+        "planted" => vec![What::Planted],
+        _ => return Err(usage()),
+    })
 }
 
 fn parse_child(parser: &mut lexopt::Parser) -> Result<Child> {
@@ -103,7 +108,8 @@ fn parse_child(parser: &mut lexopt::Parser) -> Result<Child> {
         "share" => Child::Share { kind, folder, who: parser.value()?.parse()? },
         "damage" => {
             let (seed, flips) = (parser.value()?.parse()?, parser.value()?.parse()?);
-            Child::Damage { kind, folder, seed, flips }
+            let from = parser.value()?.parse()?;
+            Child::Damage { kind, folder, seed, flips, from }
         }
         "limited" => Child::Limited { kind, folder },
         "look" => Child::Look { kind, folder },
@@ -112,5 +118,5 @@ fn parse_child(parser: &mut lexopt::Parser) -> Result<Child> {
 }
 
 fn usage() -> Error {
-    "crash all|kill|power|faults|planted [--kind redb|redb-async|..] [--seed N] [--cycles N] [--cuts N] [--flips N] [--block N] [--jobs N]".into()
+    "crash all, or some of kill, power, faults, planted [--kind redb|redb-async|..] [--seed N] [--cycles N] [--cuts N] [--flips N] [--block N] [--jobs N]".into()
 }

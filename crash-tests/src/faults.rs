@@ -2,6 +2,7 @@
 //! go on serving, errors say what they are, and when the disk is back everything works again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -324,25 +325,51 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// See [`damage`]. In a process of its own: an engine that stumbles twice over damage ends its process.
+/// See [`damage`]. In a process of its own: an engine that stumbles twice over damage ends its process, and another goes on behind that
+/// place.
 pub(crate) fn damaged(kind: Kind, measure: &Measure) -> Result<Found> {
     let folder = quick_folder()?;
-    let numbers = [measure.seed, measure.flips].map(|number| number.to_string());
-    let mut child = this_program();
-    child.args(["child", "damage", &kind.to_string()]).arg(folder.path()).args(numbers);
-    Found::heard(&child.output()?)
+    let (mut all, mut aborts) = (Found::default(), Vec::new());
+    loop {
+        let numbers = [measure.seed, measure.flips, all.tried].map(|number| number.to_string());
+        let mut child = this_program();
+        child.args(["child", "damage", &kind.to_string()]).arg(folder.path()).args(numbers);
+        let output = child.output()?;
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let tried = told.lines().filter(|line| line.starts_with("AT ")).count() as u64;
+        let is_aborted = output.status.signal() == Some(ABORTED) && tried > 0;
+        if is_aborted && kind.aborts_on_damage() {
+            aborts.push(told.lines().rfind(|line| line.starts_with("AT ")).unwrap_or_default().to_owned());
+            all.tried += tried;
+            all.want(aborts.len() as u64 <= 1 + all.tried / 1_000, "it ended its process again and again");
+            if all.faults.is_empty() {
+                continue;
+            }
+        }
+        let last = Found::heard(&output)?;
+        all.tried += tried;
+        last.faults.into_iter().for_each(|fault| all.want(false, fault));
+        all.remark = format!("{}; {} ended the process {aborts:?}", last.remark, aborts.len());
+        return Ok(all);
+    }
 }
 
-/// What that process does.
-pub(crate) fn be_damaged(kind: Kind, folder: &Path, seed: u64, flips: u64) -> Result<()> {
-    damage(kind, folder, seed, flips)?.tell();
+/// The signal by which a process ends itself.
+const ABORTED: i32 = 6;
+
+/// What that process does, from that attempt on.
+pub(crate) fn be_damaged(kind: Kind, folder: &Path, seed: u64, flips: u64, from: u64) -> Result<()> {
+    damage(kind, folder, seed, flips, from)?.tell();
     Ok(())
 }
 
 /// Flips bits and cuts off the ends of a small store's files: so many of each, or every byte that is not 0 if that is fewer. Opens, reads,
 /// writes.
-fn damage(kind: Kind, folder: &Path, seed: u64, flips: u64) -> Result<Found> {
+fn damage(kind: Kind, folder: &Path, seed: u64, flips: u64, from: u64) -> Result<Found> {
     let (good, store) = (folder.join("good"), folder.join("store"));
+    if good.exists() {
+        std::fs::remove_dir_all(&good)?;
+    }
     let mut service = Service::open(kind, &good, OnDamage::Error)?;
     let mut found = Found::default();
     for key in 0..KEYS {
@@ -369,6 +396,9 @@ fn damage(kind: Kind, folder: &Path, seed: u64, flips: u64) -> Result<Found> {
     let mut attempt = |file: usize, what: String, damage: &mut dyn FnMut(&mut Vec<u8>)| -> Result<()> {
         let on_damage = if found.tried % 2 == 0 { OnDamage::Error } else { OnDamage::StartCold };
         found.tried += 1;
+        if found.tried <= from {
+            return Ok(());
+        }
         println!("AT {what}");
         crate::kill::copy_folder(&good, &store)?;
         let path = store.join(files[file].strip_prefix(&good)?);

@@ -172,7 +172,7 @@ impl Block {
             let latest = Timestamp::from_millis(crashed_at / 1000).minus(CLOCK_SLACK);
             self.counts.faults.unnoticed += u64::from(seen.believed_since < latest);
         }
-        let faults = self.model.compare(&seen, crashed_at.unwrap_or_else(micros));
+        let faults = self.model.compare(&seen, crashed_at.unwrap_or_else(micros), u64::MAX);
         self.counts.faults.absorb(faults);
         Ok(())
     }

@@ -80,6 +80,13 @@ impl Kind {
         Self { bug: Some(bug), ..self }
     }
 
+    /// Whether its engine is known to end the process over some damage to a file that was closed properly, unless it is told to check it first.
+    pub(crate) fn aborts_on_damage(self) -> bool {
+        match self.tier {
+            Tier::Redb => true,
+        }
+    }
+
     pub(crate) fn is_shared(self) -> bool {
         self.tier.is_shared()
     }

@@ -167,11 +167,14 @@ impl Model {
     }
 
     /// Compares what was found after the crash at `crashed_at` with what may be there. From then on that is what is known.
-    pub(crate) fn compare(&mut self, seen: &Seen, crashed_at: u64) -> Faults {
+    ///
+    /// What was acknowledged before `promised_until` must be there, if the store is synchronous.
+    pub(crate) fn compare(&mut self, seen: &Seen, crashed_at: u64, promised_until: u64) -> Faults {
         let mut faults = std::mem::take(&mut self.faults);
+        let promised_until = if self.mode == Mode::Sync { promised_until } else { 0 };
         let mut reached = Vec::new();
         for (number, (writer, states)) in self.writers.iter().zip(&seen.states).enumerate() {
-            reached.push(writer.compare(number, states, self.mode, &mut faults));
+            reached.push(writer.compare(number, states, promised_until, &mut faults));
         }
         if self.mode == Mode::Async {
             self.compare_across(&reached, crashed_at, &mut faults);
@@ -241,16 +244,18 @@ fn effects(now: &[State], note: Note) -> Vec<(usize, State)> {
 
 impl Writer {
     /// Counts what differs. Says how many operations of the history are there, as far as they left anything.
-    fn compare(&self, number: usize, states: &[Option<State>], mode: Mode, faults: &mut Faults) -> usize {
+    fn compare(
+        &self,
+        number: usize,
+        states: &[Option<State>],
+        promised_until: u64,
+        faults: &mut Faults,
+    ) -> usize {
         let newest = states.iter().flatten().map(|state| state.version).max().unwrap_or(0);
         let is_there = |told: &Told| told.effects.iter().any(|(_, state)| state.version <= newest);
         let seen_end = self.history.iter().rposition(is_there).map_or(0, |last| last + 1);
-        let acknowledged_end = match mode {
-            Mode::Sync => {
-                self.history.iter().rposition(|told| told.done.is_some()).map_or(0, |last| last + 1)
-            }
-            Mode::Async => 0,
-        };
+        let is_promised = |told: &Told| told.done.is_some_and(|(_, at)| at < promised_until);
+        let acknowledged_end = self.history.iter().rposition(is_promised).map_or(0, |last| last + 1);
         let end = seen_end.max(acknowledged_end);
         // The last one may be there in part, unless it must be there.
         let whole_end = if end > acknowledged_end { end - 1 } else { end };
@@ -320,13 +325,14 @@ mod tests {
         model: Model,
         seen: Seen,
         at: u64,
+        promised_until: u64,
     }
 
     impl Story {
         fn new(mode: Mode) -> Self {
             let states = vec![vec![Some(State::default()); KEYS]; THREADS];
             let seen = Seen { opened_in: Duration::ZERO, believed_since: Timestamp::ZERO, states };
-            Self { model: Model::new(mode), seen, at: 0 }
+            Self { model: Model::new(mode), seen, at: 0, promised_until: u64::MAX }
         }
 
         fn begins(&mut self, thread: u8, operation: Operation, key: u16) -> Note {
@@ -354,7 +360,7 @@ mod tests {
 
         /// Lost, torn, resurrected, phantom, answered wrongly.
         fn faults(&mut self) -> [u64; 5] {
-            let faults = self.model.compare(&self.seen, self.at);
+            let faults = self.model.compare(&self.seen, self.at, self.promised_until);
             [faults.lost, faults.torn, faults.resurrected, faults.phantom, faults.answered_wrongly]
         }
     }
@@ -376,6 +382,19 @@ mod tests {
         let mut story = Story::new(Mode::Sync);
         story.does(0, Put, 5);
         assert_eq!(story.faults(), [1, 0, 0, 0, 0], "lost");
+    }
+
+    #[test]
+    fn what_was_acknowledged_while_the_power_failed_may_be_lost_and_nothing_before_it() {
+        for (promised_until, lost) in [(1, 0), (2, 0), (3, 1)] {
+            let mut story = Story::new(Mode::Sync);
+            story.promised_until = promised_until;
+            let first = story.begins(0, Put, 5);
+            story.begins(1, Put, 5);
+            let note = Note { is_done: true, answer: 1, at: story.at, ..first };
+            story.model.note(note).unwrap();
+            assert_eq!(story.faults()[0], lost, "until {promised_until}, told at {}", note.at);
+        }
     }
 
     #[test]

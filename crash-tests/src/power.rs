@@ -1,7 +1,8 @@
 //! Cuts the power under writers again and again and checks what is left: see [`Cutter`].
 //!
-//! Stores live on an ext4 of their own. Everything acknowledged, up to the moment when the last acknowledgement was told, must be there when the
-//! file system is mounted again; for an asynchronous store everything up to some moment within its loss window. In each block the store is
+//! Stores live on an ext4 of their own. Everything acknowledged before the power was cut must be there when the
+//! file system is mounted again (while it is being cut, the file system may say that it has flushed when it has not: to shut down is not one
+//! step for it); for an asynchronous store everything up to some moment within its loss window. In each block the store is
 //! once cut off while it is created, and at the end the power fails again while the store is being opened.
 
 use std::process::{Child, Stdio};
@@ -116,7 +117,7 @@ impl Block {
         }
         let seen = look(self.kind, &store)?;
         self.counts.slowest_open = self.counts.slowest_open.max(seen.opened_in);
-        let faults = self.model.compare(&seen, cut_at);
+        let faults = self.model.compare(&seen, cut_at, cut_at);
         self.counts.faults.absorb(faults);
         Ok(())
     }

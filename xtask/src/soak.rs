@@ -177,7 +177,7 @@ impl Part {
             }
             Work::Crash => {
                 let size = next_size(self.last, CYCLES_FIRST, length);
-                (lanes::crash_step(size), size)
+                (lanes::crash_soak_step(size), size)
             }
         }
     }
