@@ -16,7 +16,7 @@ pub(crate) const TIERS: &[Candidate] = &[
     Candidate { name: "redb, 16 bytes", keeps: Keeps::Files, only: LIMIT, open: |folder| inline(redb(folder).value_len_max(16).build()?) },
 ];
 
-/// The ways values are shaped on their way into a tier.
+/// The ways values are shaped on their way into a tier, beginning with as they are.
 #[rustfmt::skip]
 pub(crate) const SHAPINGS: &[Shaping] = &[
     Shaping { name: "plain", only: ALL, wrap: |tier| tier },

@@ -557,6 +557,10 @@ impl World {
     }
 }
 
+fn encoded(text: String, fingerprint: Fingerprint) -> Encoded {
+    Encoded { bytes: text.into(), fingerprint }
+}
+
 fn detailed_option(detailed: Detailed<u64>) -> Detailed<Option<u64>> {
     Detailed { value: Some(detailed.value), freshness: detailed.freshness, source: detailed.source }
 }
