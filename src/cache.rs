@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use nanotier_engine::{Engine, Equivalent, OwnedFrom, Stats, WhatIf};
-use nanotier_tier::{BoxFuture, Clock, Context, Error, ErrorKind, Freshness, Result, Tier};
+use nanotier_tier::{
+    BoxFuture, Clock, Context, Error, ErrorKind, Freshness, Page, PageRequest, Result, Tier, TierIndex,
+};
 
 use crate::below::Below;
 use crate::builder::Builder;
@@ -357,6 +359,46 @@ where
     #[must_use]
     pub fn tiers(&self) -> Option<&nanotier_tier::AnyTier> {
         self.0.below.as_ref().map(|below| &below.tier)
+    }
+
+    /// Lists the keys of this cache's namespace in a tier, as bytes and in their order, a page at a time: for people who look, not for
+    /// requests. Keys, sizes and ends are those of the tier; memory may hold what is newer.
+    ///
+    /// Which tier: the one the request names, counted from the nearest; the truth if it names none. What expired or was removed is not listed.
+    ///
+    /// # Errors
+    ///
+    /// Told when awaited: [`ErrorKind::Unsupported`] if the tier cannot list or there is none (memory is not listed: its keys are yours, not
+    /// bytes); [`ErrorKind::Config`] for a tier that is not there.
+    ///
+    /// ```
+    /// # use nanotier::{Cache, Inline, MemoryStore, PageRequest};
+    /// let cache: Cache<String, u32> = Cache::builder().namespace("users").tiers(Inline(MemoryStore::new())).build()?;
+    /// cache.insert("anna".to_owned(), 1).wait()?;
+    /// cache.insert("bert".to_owned(), 2).wait()?;
+    /// let page = cache.list(PageRequest { prefix: b"an".to_vec(), ..PageRequest::default() }).wait()?;
+    /// assert_eq!(page.entries[0].key, b"anna");
+    /// assert_eq!(page.next, None, "the last page");
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
+    pub fn list(&self, request: PageRequest) -> Lookup<Page> {
+        let below = self.0.below.as_ref().map(|below| (below.tier.clone(), below.namespace.clone()));
+        Lookup::below(async move {
+            let refused = |kind, why: &'static str| Error::new(kind, "cache", "list").with_detail(why);
+            let Some((tier, namespace)) = below else {
+                return Err(refused(
+                    ErrorKind::Unsupported,
+                    "there is no tier below memory, and memory is not listed",
+                ));
+            };
+            if request.tier.is_some_and(|TierIndex(index)| index >= tier.depth()) {
+                return Err(refused(
+                    ErrorKind::Config,
+                    "there is no such tier: they count from 0, the nearest",
+                ));
+            }
+            tier.list(&namespace, &request).await.map(Detailed::nowhere)
+        })
     }
 
     /// Whether the tiers can be used now. Always, without tiers.

@@ -59,8 +59,8 @@ pub use nanotier_tier::Key;
 pub use nanotier_tier::Postcard;
 pub use nanotier_tier::{
     AnyTier, Bytes, Capabilities, Chain, Clock, Codec, Durability, Error, ErrorKind, Event, Freshness, Hands,
-    Inline, KeyBytes, MemoryStore, Moment, Namespace, NullStore, Observer, Offload, Raw, Result, Scope,
-    Spawn, Task, Tier, Timestamp, Worker, chain, shaping,
+    Inline, KeyBytes, Listed, MemoryStore, Moment, Namespace, NullStore, Observer, Offload, Page,
+    PageRequest, Raw, Result, Scope, Spawn, Task, Tier, TierIndex, Timestamp, Worker, chain, shaping,
 };
 pub use refill::{Refill, RefillEnd, RefillLimit, Refilled};
 #[cfg(feature = "tokio")]

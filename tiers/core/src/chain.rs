@@ -516,7 +516,21 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
     }
 
     async fn list(&self, namespace: &Namespace, page: &PageRequest) -> Result<Page> {
-        self.far.list(namespace, page).await
+        let near_depth = self.near.depth();
+        match page.tier {
+            Some(tier) if tier.0 >= self.depth() => Err(Error::new(ErrorKind::Config, "chain", "list")
+                .with_detail(format!(
+                    "there is no tier {}: the {} of this chain count from 0, the nearest",
+                    tier.0,
+                    self.depth()
+                ))),
+            Some(tier) if tier.0 < near_depth => self.near.list(namespace, page).await,
+            Some(tier) => {
+                let page = PageRequest { tier: Some(TierIndex(tier.0 - near_depth)), ..page.clone() };
+                self.far.list(namespace, &page).await
+            }
+            None => self.far.list(namespace, page).await,
+        }
     }
 
     async fn ready(&self) -> Result<()> {

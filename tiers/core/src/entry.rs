@@ -6,7 +6,7 @@ use std::fmt;
 use nanotier_clock::Timestamp;
 
 use crate::path::{Namespace, Path};
-use crate::stored::Record;
+use crate::stored::{Freshness, Record};
 use crate::version::Version;
 
 /// What a tier holds under a path.
@@ -229,6 +229,9 @@ pub struct PageRequest {
     pub contains: Vec<u8>,
     /// Where the last page ended, by its [`next`](Page::next). `None` for the first page.
     pub after: Option<Vec<u8>>,
+    /// Which tier is listed, counted from the nearest; `None` for the truth. A chain knows several, every other tier is its own truth, and
+    /// number 0. One that is not there is [`ErrorKind::Config`](crate::ErrorKind::Config).
+    pub tier: Option<TierIndex>,
     /// How many at most: 0 means [`LIMIT_DEFAULT`](Self::LIMIT_DEFAULT), more than
     /// [`LIMIT_MAX`](Self::LIMIT_MAX) means that.
     pub limit: usize,
@@ -250,6 +253,33 @@ impl PageRequest {
     #[must_use]
     pub fn limit(&self) -> usize {
         if self.limit == 0 { Self::LIMIT_DEFAULT } else { self.limit.min(Self::LIMIT_MAX) }
+    }
+}
+
+/// What a namespace takes in a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Count {
+    /// Usable records.
+    pub entries: u64,
+    /// The bytes of their values.
+    pub value_bytes: u64,
+    /// What is kept for its version alone: tombstones, blanks, records that expired.
+    pub marks: u64,
+    /// Rows that are no record of their path: damaged, of another secret, a newer format or a larger limit.
+    pub unreadable: u64,
+}
+
+impl Count {
+    /// Counts a row: a record, or a tombstone.
+    pub(crate) fn add(&mut self, record: Option<&Record>, now: Timestamp) {
+        match record.filter(|record| record.freshness(now) != Freshness::Expired) {
+            Some(record) => {
+                self.entries += 1;
+                self.value_bytes += record.value.bytes.len() as u64;
+            }
+            None => self.marks += 1,
+        }
     }
 }
 

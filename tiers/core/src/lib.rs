@@ -58,7 +58,7 @@ pub use codec::Postcard;
 pub use codec::{Codec, Raw};
 pub use context::{Attachment, Context, Event, Observer, Spawn, Task, Worker};
 pub use entry::{
-    Cleared, Entry, Found, Guard, Intent, Listed, Page, PageRequest, Seen, TierIndex, Write, Wrote,
+    Cleared, Count, Entry, Found, Guard, Intent, Listed, Page, PageRequest, Seen, TierIndex, Write, Wrote,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use key::{Key, KeyBytes};

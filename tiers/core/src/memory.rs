@@ -9,7 +9,7 @@ use nanotier_clock::Timestamp;
 
 use crate::capabilities::{Capabilities, Scope};
 use crate::context::{Attachment, Context};
-use crate::entry::{Cleared, Entry, Found, Intent, Listed, Page, PageRequest, Write, Wrote};
+use crate::entry::{Cleared, Count, Entry, Found, Intent, Listed, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
 use crate::rules::{Held, judge};
@@ -296,6 +296,27 @@ impl Store for MemoryStore {
             entries.push(listed);
         }
         Ok(Page { entries, next: None })
+    }
+
+    fn namespaces(&self, after: Option<&Namespace>) -> Result<Vec<Namespace>> {
+        let spaces = self.open("namespaces")?;
+        let has_rows =
+            |(name, space): &(&Namespace, &Space)| !space.entries.is_empty() && Some(*name) > after;
+        let mut names: Vec<Namespace> =
+            spaces.iter().filter(has_rows).map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names.truncate(PageRequest::LIMIT_MAX);
+        Ok(names)
+    }
+
+    fn count(&self, namespace: &Namespace) -> Result<Count> {
+        let now = self.now();
+        let spaces = self.open("count")?;
+        let mut count = Count::default();
+        for slot in spaces.get(namespace).into_iter().flat_map(|space| space.entries.values()) {
+            count.add(slot.record.as_ref(), now);
+        }
+        Ok(count)
     }
 
     fn ready(&self) -> Result<()> {

@@ -112,14 +112,19 @@ impl<'a> Path<'a> {
     /// One byte string per path, and one path per byte string: length of the namespace, namespace, key.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1 + self.namespace.as_str().len() + self.key.len());
+        self.append_to(&mut bytes);
+        bytes
+    }
+
+    /// Appends [`to_bytes`](Self::to_bytes) to `bytes`: for many paths and one buffer.
+    pub fn append_to(&self, bytes: &mut Vec<u8>) {
         let name = self.namespace.as_str().as_bytes();
         let len =
             u8::try_from(name.len()).expect("a namespace is short: at most 64 bytes and a purpose of ours");
-        let mut bytes = Vec::with_capacity(1 + name.len() + self.key.len());
         bytes.push(len);
         bytes.extend_from_slice(name);
         bytes.extend_from_slice(&self.key);
-        bytes
     }
 
     /// The inverse of [`to_bytes`](Self::to_bytes); `None` for bytes that are no path's. For stores that walk

@@ -4,7 +4,7 @@ use nanotier_clock::Timestamp;
 
 use crate::capabilities::Capabilities;
 use crate::context::Context;
-use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
+use crate::entry::{Cleared, Count, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
 use crate::shaping::{ShapedStore, Shaping};
@@ -53,6 +53,27 @@ pub trait Store: Send + Sync + 'static {
     fn list(&self, namespace: &Namespace, page: &PageRequest) -> Result<Page> {
         let _ = (namespace, page);
         Err(Error::new(ErrorKind::Unsupported, self.name(), "list"))
+    }
+    /// The namespaces that have rows, in the order of their bytes, after `after`: at most
+    /// [`PageRequest::LIMIT_MAX`]. Those [beside](Namespace::is_beside) others too, and those of which only marks are left.
+    ///
+    /// For a look by hand. It costs a lookup for each namespace, however many rows they have.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the store cannot tell.
+    fn namespaces(&self, after: Option<&Namespace>) -> Result<Vec<Namespace>> {
+        let _ = after;
+        Err(Error::new(ErrorKind::Unsupported, self.name(), "namespaces"))
+    }
+    /// What a namespace takes. Looks at each of its rows.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the store cannot tell.
+    fn count(&self, namespace: &Namespace) -> Result<Count> {
+        let _ = namespace;
+        Err(Error::new(ErrorKind::Unsupported, self.name(), "count"))
     }
     /// See [`Tier::ready`]. A store that can be closed must answer [`ErrorKind::Closed`] afterwards, here too.
     fn ready(&self) -> Result<()> {
@@ -154,6 +175,12 @@ impl<S: Store> Store for std::sync::Arc<S> {
     }
     fn list(&self, namespace: &Namespace, page: &PageRequest) -> Result<Page> {
         (**self).list(namespace, page)
+    }
+    fn namespaces(&self, after: Option<&Namespace>) -> Result<Vec<Namespace>> {
+        (**self).namespaces(after)
+    }
+    fn count(&self, namespace: &Namespace) -> Result<Count> {
+        (**self).count(namespace)
     }
     fn ready(&self) -> Result<()> {
         (**self).ready()

@@ -168,10 +168,12 @@ pub trait Tier: Send + Sync + 'static {
     /// After an error the namespace may be empty, in part or not at all.
     fn clear(&self, cleared: &Cleared<'_>) -> impl Future<Output = Result<Wrote>> + Send;
 
-    /// Lists the keys of a namespace.
+    /// Lists the keys of a namespace, a page at a time, in the order of their bytes. A chain lists the tier that the request names, or its
+    /// truth.
     ///
     /// # Errors
     ///
+    /// [`ErrorKind::Config`] for a tier that is not there;
     /// [`ErrorKind::Unsupported`] where the service cannot list.
     fn list(&self, namespace: &Namespace, page: &PageRequest) -> impl Future<Output = Result<Page>> + Send {
         let _ = (namespace, page);

@@ -5,13 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use nanotier_tier::embedded::{Backend, Belief, Range, Rows, RowsMut, Visit, Wanted};
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::{Bytes, Durability, ErrorKind, Result, Timestamp};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, WriteTransaction,
+    CompactionError, Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
+    WriteTransaction,
 };
 
 use crate::builder::Config;
@@ -20,10 +22,10 @@ use crate::file::{self, Opened};
 use crate::sample::{Dice, sample};
 use crate::tables::{BELIEVED_SINCE, BYTES, Bytewise, CLOSED, FLOORS, META, RECORDS};
 
-/// How large a store is.
+/// What a store's file holds, and what was done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Size {
+pub struct FileStats {
     /// Rows: records, tombstones and blanks, expired ones too.
     pub rows: u64,
     /// What they take, keys and records: this is what [`bytes_max`](crate::Builder::bytes_max) bounds.
@@ -32,12 +34,18 @@ pub struct Size {
     pub file_bytes: u64,
     /// What in the file holds nothing of use: free pages, and the rest of pages that are not full.
     pub free_bytes: u64,
+    /// How often it was compacted since it was opened.
+    pub compactions: u64,
+    /// How often it was opened anew after a failure.
+    pub reopenings: u64,
 }
 
 /// A redb file as what a store stands on.
 pub(crate) struct Redb {
     pub(crate) config: Config,
     file: RwLock<OpenFile>,
+    /// Held by who changes the file: a transaction, or compaction. Taken before `file`.
+    changing: Mutex<()>,
     belief: Belief,
     /// Set by a reader over whom redb stumbled: the next writer opens the file anew.
     suspect: AtomicBool,
@@ -47,6 +55,10 @@ pub(crate) struct Redb {
     /// The number of this opening, and of the one before it; 0 where that was not closed properly.
     opening: AtomicU64,
     opening_before: AtomicU64,
+    /// How long the file was when it was compacted last; 0 before.
+    compacted_to: AtomicU64,
+    compactions: AtomicU64,
+    reopenings: AtomicU64,
 }
 
 /// The file's state. Readers share the lock for as long as it takes to clone an `Arc`; it is taken alone to open, to close,
@@ -176,6 +188,25 @@ fn row_len(key: &[u8], value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64
 }
 
+/// Compacts once those who are reading have ended. Nobody begins to meanwhile: the caller holds the file's lock.
+fn compact_when_unread(database: &mut Database) -> Result<()> {
+    for _ in 0..READERS_WAIT_MAX.as_millis() {
+        match database.compact() {
+            Ok(_) => return Ok(()),
+            Err(CompactionError::TransactionInProgress) => std::thread::sleep(Duration::from_millis(1)),
+            Err(failed) => return Err(while_doing("compact")(failed)),
+        }
+    }
+    Err(error(ErrorKind::Busy, "compact").with_detail("somebody was reading all the while"))
+}
+
+/// Shorter files are left as they are.
+const COMPACT_MIN: u64 = 16 * 1024 * 1024;
+/// A file is compacted by itself when it is longer than so many times what its rows take.
+const FREE_SHARE: u64 = 4;
+/// How long compaction waits for those who are reading. Others wait behind it.
+const READERS_WAIT_MAX: Duration = Duration::from_millis(250);
+
 fn get(table: &impl ReadableTable<Bytewise, Bytewise>, key: &[u8]) -> Result<Option<Bytes>> {
     let stored = table.get(key).map_err(while_doing("read"))?;
     // The one copy: the value that is handed out shares these bytes.
@@ -205,26 +236,68 @@ impl Redb {
         let redb = Self {
             config,
             file,
+            changing: Mutex::new(()),
             belief: belief.clone(),
             opening: AtomicU64::new(opening),
             opening_before: AtomicU64::new(before.unwrap_or(0)),
             suspect: AtomicBool::new(false),
             bytes: AtomicU64::new(bytes),
             dice: Dice::default(),
+            compacted_to: AtomicU64::new(0),
+            compactions: AtomicU64::new(0),
+            reopenings: AtomicU64::new(0),
         };
         Ok((redb, belief))
     }
 
+    fn file_bytes(&self) -> Result<u64> {
+        std::fs::metadata(&self.config.path).map(|file| file.len()).map_err(io_while_doing("look"))
+    }
+
+    /// Moves what is in use to the front of the file and cuts off the rest. Readers and writers wait meanwhile. True if it became shorter.
+    pub(crate) fn compact(&self) -> Result<bool> {
+        let _changing = self.changing.lock();
+        let before = self.file_bytes()?;
+        let compacted = {
+            let mut file = self.file.write();
+            self.reopen_if_failed(&mut file)?;
+            let OpenFile::Open { database, view } = &mut *file else {
+                return Err(error(ErrorKind::Closed, "compact"));
+            };
+            drop(view.take());
+            // Nobody else has it: who writes holds the lock above, who reads holds a view.
+            match Arc::get_mut(database) {
+                Some(database) => catch_unwind(AssertUnwindSafe(|| compact_when_unread(database)))
+                    .unwrap_or_else(|panic| Err(panicked("compact", &*panic))),
+                None => Err(error(ErrorKind::Busy, "compact")),
+            }
+        };
+        match compacted {
+            Ok(()) => {}
+            Err(busy) if busy.kind() == ErrorKind::Busy => return Err(busy),
+            Err(failed) => {
+                self.fail();
+                return Err(failed);
+            }
+        }
+        let after = self.file_bytes()?;
+        self.compacted_to.store(after, Relaxed);
+        self.compactions.fetch_add(1, Relaxed);
+        Ok(after < before)
+    }
+
     /// How large it is.
-    pub(crate) fn size(&self) -> Result<Size> {
-        let file_bytes = std::fs::metadata(&self.config.path).map_err(io_while_doing("look"))?.len();
+    pub(crate) fn file_stats(&self) -> Result<FileStats> {
+        let file_bytes = self.file_bytes()?;
         self.read(|view| {
             let records = view.records.stats().map_err(while_doing("look"))?;
-            Ok(Size {
+            Ok(FileStats {
                 rows: view.records.len().map_err(while_doing("look"))?,
                 row_bytes: self.bytes.load(Relaxed),
                 file_bytes,
                 free_bytes: file_bytes.saturating_sub(records.stored_bytes() + records.metadata_bytes()),
+                compactions: self.compactions.load(Relaxed),
+                reopenings: self.reopenings.load(Relaxed),
             })
         })
     }
@@ -276,6 +349,7 @@ impl Redb {
             self.opening_before.store(0, Relaxed);
             self.opening.store(opening, Relaxed);
             self.bytes.store(bytes, Relaxed);
+            self.reopenings.fetch_add(1, Relaxed);
             // What was acknowledged and not yet on disk is gone, and the failed write may or may not have happened.
             self.belief.lose();
             *file = OpenFile::Open { database: Arc::new(database), view: None };
@@ -359,6 +433,7 @@ impl Backend for Redb {
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn RowsMut) -> Result<Wanted>) -> Result<bool> {
+        let _changing = self.changing.lock();
         let committed = {
             let database = self.database()?;
             catch_unwind(AssertUnwindSafe(|| self.commit(&database, work)))
@@ -386,6 +461,23 @@ impl Backend for Redb {
             }
         }))
         .unwrap_or_else(|panic| Err(panicked("close", &*panic)))
+    }
+
+    fn tidy(&self) -> Result<()> {
+        if !self.config.compacts {
+            return Ok(());
+        }
+        let file_bytes = self.file_bytes()?;
+        let in_use = self.bytes.load(Relaxed).saturating_mul(FREE_SHARE);
+        let grown = self.compacted_to.load(Relaxed).saturating_mul(3) / 2;
+        if file_bytes < COMPACT_MIN || file_bytes <= in_use || file_bytes < grown {
+            return Ok(());
+        }
+        match self.compact() {
+            // Somebody was reading for long: after the next sweep.
+            Err(error) if error.kind() == ErrorKind::Busy => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     fn is_closed(&self) -> bool {

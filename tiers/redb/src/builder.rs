@@ -42,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) sweep_interval: Duration,
     pub(crate) cache_size: usize,
     pub(crate) bytes_max: Option<u64>,
+    pub(crate) compacts: bool,
     pub(crate) value_len_max: usize,
     pub(crate) framing: Framing,
 }
@@ -91,6 +92,7 @@ impl Builder {
             sweep_interval: Self::SWEEP_INTERVAL_DEFAULT,
             cache_size: Self::CACHE_SIZE_DEFAULT,
             bytes_max: None,
+            compacts: true,
             value_len_max: Self::VALUE_LEN_MAX_DEFAULT,
             framing: Framing::default(),
         };
@@ -153,6 +155,13 @@ impl Builder {
     /// The file is larger: redb needs pages for its tree, and room for the next commit. Twice this is a safe guess.
     pub fn bytes_max(mut self, bytes: u64) -> Self {
         self.config.bytes_max = Some(bytes);
+        self
+    }
+
+    /// Whether the store [compacts](RedbStore::compact) its file by itself: after a sweep, when the file has 16 MiB or more, is longer than four times
+    /// what its rows take, and has grown by half since the last time. On by default.
+    pub fn compact_by_itself(mut self, compacts: bool) -> Self {
+        self.config.compacts = compacts;
         self
     }
 

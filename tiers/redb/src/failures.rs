@@ -185,3 +185,49 @@ fn a_creation_that_failed_at_any_point_can_be_tried_again() {
         assert_eq!(place.damaged_files(), 0, "after {calls} calls");
     }
 }
+
+#[test]
+fn a_disk_that_fails_at_any_point_of_compaction_loses_nothing_and_the_store_goes_on() {
+    for failure in [Failure::Error(io::ErrorKind::Other), Failure::Panic] {
+        let place = Place::new();
+        let store = place.open(Durability::Sync).unwrap();
+        let keys: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        let mut failed = 0;
+        for version in 1.. {
+            // Something to move each time: every second row becomes a mark.
+            let value = Encoded { bytes: vec![7; 6_000].into(), fingerprint: Fingerprint(0) };
+            let record =
+                Record { version: Version::from_parts(version, 1), ..Record::new(value, place.clock.wall()) };
+            let writes: Vec<Write<'_>> = keys
+                .iter()
+                .enumerate()
+                .map(|(index, key)| {
+                    let path = Path::new(&place.space, key.as_bytes());
+                    match index % 2 {
+                        0 => Write::put(path, &record),
+                        _ => Write::remove(path, record.version, record.written_at),
+                    }
+                })
+                .collect();
+            assert!(store.write(&writes).unwrap().into_iter().all(|wrote| wrote.unwrap() == Wrote::Done));
+            fail_after(failed, failure);
+            let compacted = store.compact();
+            mend();
+            let paths: Vec<Path<'_>> =
+                keys.iter().map(|key| Path::new(&place.space, key.as_bytes())).collect();
+            for (index, found) in store.read(&paths, Intent::Look).unwrap().into_iter().enumerate() {
+                let found = found.unwrap();
+                assert_eq!(found.entry.version(), Some(record.version), "after {failed} calls");
+                let value = found.entry.record().map(|record| record.value.clone());
+                assert_eq!(value.is_some(), index % 2 == 0, "after {failed} calls");
+                assert!(value.is_none_or(|found| found == record.value));
+            }
+            if compacted.is_ok() {
+                break;
+            }
+            failed += 1;
+        }
+        assert!(failed > 3, "compaction writes: it failed {failed} times");
+        assert_eq!(place.damaged_files(), 0);
+    }
+}

@@ -51,7 +51,7 @@ mod sample;
 mod store;
 mod tables;
 
-pub use backend::Size;
+pub use backend::FileStats;
 pub use builder::{Builder, OnDamage};
 pub use nanotier_tier::Durability;
 pub use nanotier_tier::embedded::Stats;

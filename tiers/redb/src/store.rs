@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nanotier_tier::embedded::{Core, Embedded, Stats};
 use nanotier_tier::{Inline, Result, Store};
 
-use crate::backend::{Redb, Size};
+use crate::backend::{FileStats, Redb};
 use crate::builder::{Builder, Config};
 
 /// A store of records in one redb file. See the [crate](crate).
@@ -73,13 +73,26 @@ impl RedbStore {
         self.core.flush()
     }
 
-    /// How large it is. Reads every page of the tree that is not a value's: for a look by hand, not for each request.
+    /// Moves what is in use to the front of the file and gives the rest back to the system; true if the file became shorter.
+    ///
+    /// Everybody who reads or writes below memory waits meanwhile: seconds, for a file of gigabytes. A crash meanwhile is a crash as any other. The
+    /// store does so by itself when much of its file is free, unless [told not to](Builder::compact_by_itself).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Busy`](nanotier_tier::ErrorKind::Busy) if somebody has been reading all the time that it waits for readers, a quarter
+    /// of a second; what the disk said.
+    pub fn compact(&self) -> Result<bool> {
+        self.core.backend().compact()
+    }
+
+    /// What the file holds, and what was done to it. Reads every page of the tree that is not a value's: for a look by hand, not for each request.
     ///
     /// # Errors
     ///
     /// What the disk said.
-    pub fn size(&self) -> Result<Size> {
-        self.core.backend().size()
+    pub fn file_stats(&self) -> Result<FileStats> {
+        self.core.backend().file_stats()
     }
 
     /// What was done so far.

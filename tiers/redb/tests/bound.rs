@@ -14,6 +14,7 @@ use redb::ReadableTable as _;
 
 const BOUND: u64 = Builder::BYTES_MAX_MIN;
 const LONG: usize = 4096;
+const TOO_LONG: usize = 128 * 1024;
 
 /// Bounded, and without waiting for the disk at each write.
 fn bounded(builder: Builder) -> Builder {
@@ -27,7 +28,7 @@ fn fill(place: &Place, store: &RedbStore) {
         assert_eq!(place.put(store, &format!("filler {n}"), 1_000 + n, &[7; LONG]), Wrote::Done);
     }
     assert!(store.stats().evicted > 20, "the store was never full");
-    assert!(store.size().unwrap().row_bytes <= BOUND);
+    assert!(store.file_stats().unwrap().row_bytes <= BOUND);
 }
 
 /// Leaves what the table calls so under "k", at version 10.
@@ -202,7 +203,7 @@ fn a_record_larger_than_the_store_is_too_large_and_pushes_nothing_out() {
     let place = Place::new();
     let store = place.open_with(bounded);
     assert_eq!(place.put(&store, "k", 1, &[5; LONG]), Wrote::Done);
-    let (test, record) = (space("test"), place.record(2, &vec![0; BOUND as usize]));
+    let (test, record) = (space("test"), place.record(2, &vec![0; TOO_LONG]));
     let refused = write(&store, Write::put(Path::new(&test, &b"large"[..]), &record)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TooLarge);
     assert!(refused.to_string().contains("larger than the whole store"), "{refused}");
@@ -259,8 +260,7 @@ fn counters_are_never_pushed_out() {
 fn one_who_is_refused_for_want_of_room_does_not_take_others_along() {
     let place = Place::new();
     let store = place.open_with(bounded);
-    let (test, large, small) =
-        (space("test"), place.record(2, &vec![0; BOUND as usize]), place.record(3, b"v"));
+    let (test, large, small) = (space("test"), place.record(2, &vec![0; TOO_LONG]), place.record(3, b"v"));
     let both = [
         Write::put(Path::new(&test, &b"large"[..]), &large),
         Write::put(Path::new(&test, &b"small"[..]), &small),
@@ -275,7 +275,7 @@ fn one_who_is_refused_for_want_of_room_does_not_take_others_along() {
 fn the_size_is_exact_after_every_kind_of_write_and_after_opening_again() {
     let place = Place::new();
     let counted = |store: &RedbStore| {
-        let size = store.size().unwrap();
+        let size = store.file_stats().unwrap();
         let copy = Place::new();
         store.flush().unwrap();
         std::fs::copy(place.file(), copy.file()).unwrap();
@@ -321,11 +321,11 @@ fn a_store_opened_with_a_smaller_bound_shrinks_in_the_background() {
     let writes: Vec<Write<'_>> =
         keys.iter().map(|key| Write::put(Path::new(&test, key.as_bytes()), &record)).collect();
     assert!(store.write(&writes).unwrap().iter().all(|wrote| *wrote.as_ref().unwrap() == Wrote::Done));
-    assert!(store.size().unwrap().row_bytes > 800_000);
+    assert!(store.file_stats().unwrap().row_bytes > 800_000);
     drop(store);
     let store = place.open_with(bounded);
     store.sweep().unwrap();
-    let size = store.size().unwrap();
+    let size = store.file_stats().unwrap();
     assert!(size.row_bytes <= BOUND, "{size:?}");
     assert!(size.row_bytes > BOUND / 2, "more left than had to: {size:?}");
 }

@@ -103,7 +103,7 @@ pub trait RowsMut: Rows {
     }
 
     /// The keys of at most `most` rows that were taken long ago, in any order. Which of them leave is judged by who asks: those that expired,
-    /// then the oldest quarter.
+    /// then the oldest eighth.
     ///
     /// An engine without an order of age gives a sample of its rows, another one each time, and marks (tombstones and blanks) too. One with
     /// such an order leaves out [marks](crate::record::is_mark), which have to stay and would stand before all else;

@@ -16,13 +16,13 @@ use parking_lot::Mutex;
 use super::backend::{Backend, Rows, Wanted};
 use super::background::{Background, Step, Sweep};
 use super::belief::Belief;
-use super::desk::{Desk, after_all_with};
+use super::desk::{Desk, after_all_with, bounds, range};
 use super::group::{Answer, Committer, Followers, Group, Job, panicked};
 use super::room::Room;
 use super::row::Row;
 use crate::capabilities::{Capabilities, Durability, Scope};
 use crate::context::{Attachment, Context, Event};
-use crate::entry::{Cleared, Entry, Found, Intent, Listed, Page, PageRequest, Write, Wrote};
+use crate::entry::{Cleared, Count, Entry, Found, Intent, Listed, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
 use crate::record::Framing;
@@ -265,10 +265,26 @@ impl<B: Backend> Core<B> {
             .with_detail("a bug: the answer belongs to another job")
     }
 
-    fn read_one(&self, rows: &B::View, path: &Path<'_>, now: Timestamp) -> Result<(Found, bool)> {
-        let row = Row::read(rows, &self.shared.options.framing, path)?;
-        let (held, unreadable) = (row.held(B::NAME)?, row.unreadable);
-        Ok((Found::new(row.into_entry(held), held.seen(), now), unreadable))
+    /// Reads a path by way of `key`, a buffer, and says whether there is something unreadable.
+    fn read_one(
+        &self,
+        rows: &B::View,
+        path: &Path<'_>,
+        key: &mut Vec<u8>,
+        now: Timestamp,
+    ) -> (Result<Found>, bool) {
+        key.clear();
+        path.append_to(key);
+        let row = match Row::read(rows, &self.shared.options.framing, path, key) {
+            Ok(row) => row,
+            Err(error) => return (Err(error), false),
+        };
+        let unreadable = row.unreadable;
+        // The observer is told when nothing is held that it could stand in the way of.
+        match row.held(B::NAME) {
+            Ok(held) => (Ok(Found::new(row.into_entry(held), held.seen(), now)), unreadable),
+            Err(error) => (Err(error), false),
+        }
     }
 
     fn list_from(
@@ -387,19 +403,18 @@ impl<B: Backend> Store for Core<B> {
 
     fn read(&self, paths: &[Path<'_>], _: Intent) -> Result<Vec<Result<Found>>> {
         let now = self.shared.now();
+        let mut unreadable = 0;
         let answers = self.shared.read("read", |rows| {
-            Ok(paths.iter().map(|path| self.read_one(rows, path, now)).collect::<Vec<_>>())
+            let (mut answers, mut key) = (Vec::with_capacity(paths.len()), Vec::new());
+            for path in paths {
+                let (found, is_unreadable) = self.read_one(rows, path, &mut key, now);
+                unreadable += usize::from(is_unreadable);
+                answers.push(found);
+            }
+            Ok(answers)
         })?;
-        // The observer is told when nothing is held that it could stand in the way of.
-        let told = |answer: Result<(Found, bool)>| {
-            answer.map(|(found, unreadable)| {
-                if unreadable {
-                    self.tell_unreadable();
-                }
-                found
-            })
-        };
-        Ok(answers.into_iter().map(told).collect())
+        (0..unreadable).for_each(|_| self.tell_unreadable());
+        Ok(answers)
     }
 
     fn write(&self, writes: &[Write<'_>]) -> Result<Vec<Result<Wrote>>> {
@@ -431,6 +446,54 @@ impl<B: Backend> Store for Core<B> {
         let (page, unreadable) = self.shared.read("list", |rows| self.list_from(rows, namespace, page))?;
         (0..unreadable).for_each(|_| self.tell_unreadable());
         Ok(page)
+    }
+
+    fn namespaces(&self, after: Option<&Namespace>) -> Result<Vec<Namespace>> {
+        self.shared.read("namespaces", |rows| {
+            // Names of one length lie together, in order; so each length is a listing of its own.
+            let mut names = Vec::new();
+            for len in 1..=u8::MAX {
+                let mut start = vec![len];
+                let len_end = after_all_with(&start);
+                loop {
+                    let mut next = None;
+                    rows.visit(range(&start, len_end.as_deref()), &mut |key, _| {
+                        next = Path::from_bytes(key).map(|path| path.namespace().clone());
+                        // What is no path's is passed over: the next row may be one.
+                        if next.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    })?;
+                    let Some(name) = next else { break };
+                    let end = bounds(&name).1;
+                    names.extend(Some(name).filter(|name| Some(name) > after));
+                    match end {
+                        Some(end) => start = end,
+                        None => break,
+                    }
+                }
+            }
+            names.sort_unstable();
+            names.truncate(PageRequest::LIMIT_MAX);
+            Ok(names)
+        })
+    }
+
+    fn count(&self, namespace: &Namespace) -> Result<Count> {
+        let now = self.shared.now();
+        self.shared.read("count", |rows| {
+            let mut count = Count::default();
+            let (start, end) = bounds(namespace);
+            rows.visit(range(&start, end.as_deref()), &mut |key, framed| {
+                let framing = &self.shared.options.framing;
+                let read = Path::from_bytes(key)
+                    .and_then(|path| framing.decode(&path, &Bytes::copy_from_slice(framed)).ok());
+                match read {
+                    Some((entry, _)) => count.add(entry.record(), now),
+                    None => count.unreadable += 1,
+                }
+                ControlFlow::Continue(())
+            })?;
+            Ok(count)
+        })
     }
 
     fn ready(&self) -> Result<()> {
@@ -489,6 +552,12 @@ impl<E: Embedded> Store for E {
     }
     fn list(&self, namespace: &Namespace, page: &PageRequest) -> Result<Page> {
         self.core().list(namespace, page)
+    }
+    fn namespaces(&self, after: Option<&Namespace>) -> Result<Vec<Namespace>> {
+        self.core().namespaces(after)
+    }
+    fn count(&self, namespace: &Namespace) -> Result<Count> {
+        self.core().count(namespace)
     }
     fn ready(&self) -> Result<()> {
         self.core().ready()

@@ -57,15 +57,16 @@ impl Desk<'_> {
         }
     }
 
-    fn row(&self, path: &Path<'_>) -> Result<Row> {
-        Row::read(&*self.rows, self.framing, path)
+    fn row(&self, path: &Path<'_>, key: &[u8]) -> Result<Row> {
+        Row::read(&*self.rows, self.framing, path, key)
     }
 
     fn write(&mut self, write: &Write<'_>) -> Result<Result<Wrote>> {
         if let Err(error) = self.check_key(&write.path) {
             return Ok(Err(error));
         }
-        let row = self.row(&write.path)?;
+        let key = write.path.to_bytes();
+        let row = self.row(&write.path, &key)?;
         let held = match row.held(self.tier) {
             Ok(held) => held,
             Err(damaged) => return Ok(Err(damaged)),
@@ -74,7 +75,7 @@ impl Desk<'_> {
         if verdict != Wrote::Done {
             return Ok(Ok(verdict));
         }
-        let put = self.put(&write.path, row.framed_len, write.record.as_deref(), write.version)?;
+        let put = self.put(&write.path, &key, row.framed_len, write.record.as_deref(), write.version)?;
         Ok(put.map(|()| Wrote::Done))
     }
 
@@ -82,7 +83,8 @@ impl Desk<'_> {
         if let Err(error) = self.check_key(&update.path) {
             return Ok(Err(error));
         }
-        let row = self.row(&update.path)?;
+        let key = update.path.to_bytes();
+        let row = self.row(&update.path, &key)?;
         let applied = row
             .held(self.tier)
             .and_then(|held| apply(held, row.entry.record(), update, self.now, self.horizon));
@@ -92,8 +94,10 @@ impl Desk<'_> {
         };
         let put = match effect {
             Effect::Keep => Ok(()),
-            Effect::Put(record) => self.put(&update.path, row.framed_len, Some(&record), record.version)?,
-            Effect::Bury(version) => self.put(&update.path, row.framed_len, None, version)?,
+            Effect::Put(record) => {
+                self.put(&update.path, &key, row.framed_len, Some(&record), record.version)?
+            }
+            Effect::Bury(version) => self.put(&update.path, &key, row.framed_len, None, version)?,
         };
         Ok(put.map(|()| updated))
     }
@@ -102,6 +106,7 @@ impl Desk<'_> {
     fn put(
         &mut self,
         path: &Path<'_>,
+        key: &[u8],
         old: Option<usize>,
         record: Option<&Record>,
         version: Version,
@@ -110,12 +115,11 @@ impl Desk<'_> {
             Ok(framed) => framed,
             Err(refused) => return Ok(Err(refused)),
         };
-        let key = path.to_bytes();
-        if let Err(refused) = self.make_room(&key, old, framed.len())? {
+        if let Err(refused) = self.make_room(key, old, framed.len())? {
             return Ok(Err(refused));
         }
-        self.rows.put(&key, &framed, due_of(record, self.now, self.horizon))?;
-        self.note_change(&key, old, Some(framed.len()));
+        self.rows.put(key, &framed, due_of(record, self.now, self.horizon))?;
+        self.note_change(key, old, Some(framed.len()));
         self.wanted = self.wanted.max(Wanted::Commit);
         Ok(Ok(()))
     }

@@ -18,8 +18,10 @@ use crate::stored::{Freshness, Record};
 use crate::update::COUNTER;
 use crate::version::Version;
 
-/// How many rows are looked at together, to begin with. Of them the first quarter leaves.
+/// How many rows are looked at together, to begin with.
 const SAMPLE: usize = 32;
+/// One in so many of them leaves, though fewer were enough: finding the sample costs more than letting some go.
+const SHARE: usize = 8;
 /// How many are at most, where fewer held nothing that could leave.
 const SAMPLE_MAX: usize = 4_096;
 /// How many rows a transaction looks at before it gives up. What left by then has left: the next one goes on.
@@ -171,7 +173,7 @@ impl Desk<'_> {
             if self.room.as_ref().is_some_and(|room| room.looks >= looks_max) {
                 return Ok(Shrunk::GaveUp);
             }
-            if self.evict_some(most, target, spared)? {
+            if self.evict_some(most, spared)? {
                 continue;
             }
             if most >= SAMPLE_MAX {
@@ -183,8 +185,8 @@ impl Desk<'_> {
         }
     }
 
-    /// Looks at up to `most` rows and lets the first quarter of those that may leave do so, or fewer if that is enough. True if any did.
-    fn evict_some(&mut self, most: usize, target: u64, spared: &[u8]) -> Result<bool> {
+    /// Looks at up to `most` rows and lets those leave that expired, and the oldest of the others. True if any did.
+    fn evict_some(&mut self, most: usize, spared: &[u8]) -> Result<bool> {
         let mut keys = self.rows.due(self.now, most)?.unwrap_or_default();
         keys.retain(|key| key != spared);
         if keys.is_empty() {
@@ -203,11 +205,11 @@ impl Desk<'_> {
         }
         // Expired before usable, then old before new.
         candidates.sort_by_key(|candidate| (candidate.is_usable, candidate.taken_at));
-        let part = candidates.len().div_ceil(4);
+        let part = candidates.len().div_ceil(SHARE);
         let mut any = false;
         for (index, candidate) in candidates.into_iter().enumerate() {
             // What expired goes whenever it is met: there may be no room again soon.
-            if candidate.is_usable && (index >= part || self.bytes()? <= target) {
+            if candidate.is_usable && index >= part {
                 break;
             }
             self.evict(&candidate)?;

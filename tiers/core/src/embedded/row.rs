@@ -26,9 +26,15 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn read(rows: &(impl Rows + ?Sized), framing: &Framing, path: &Path<'_>) -> Result<Self> {
+    /// The row of `path`, whose bytes are `key`.
+    pub(super) fn read(
+        rows: &(impl Rows + ?Sized),
+        framing: &Framing,
+        path: &Path<'_>,
+        key: &[u8],
+    ) -> Result<Self> {
         let floor = Floor::read(rows, path.namespace())?;
-        let Some(bytes) = rows.get(&path.to_bytes())? else {
+        let Some(bytes) = rows.get(key)? else {
             return Ok(Self { entry: Entry::Absent, floor, unreadable: false, framed_len: None });
         };
         let framed_len = Some(bytes.len());
