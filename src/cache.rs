@@ -372,8 +372,8 @@ where
     /// bytes); [`ErrorKind::Config`] for a tier that is not there.
     ///
     /// ```
-    /// # use nanotier::{Cache, Inline, MemoryStore, PageRequest};
-    /// let cache: Cache<String, u32> = Cache::builder().namespace("users").tiers(Inline(MemoryStore::new())).build()?;
+    /// # use nanotier::{Cache, Inline, Json, MemoryStore, PageRequest};
+    /// let cache: Cache<String, u32> = Cache::builder().namespace("users").codec(Json::default()).tiers(Inline(MemoryStore::new())).build()?;
     /// cache.insert("anna".to_owned(), 1).wait()?;
     /// cache.insert("bert".to_owned(), 2).wait()?;
     /// let page = cache.list(PageRequest { prefix: b"an".to_vec(), ..PageRequest::default() }).wait()?;

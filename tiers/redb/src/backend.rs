@@ -12,8 +12,8 @@ use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::{Bytes, Durability, ErrorKind, Result, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use redb::{
-    CompactionError, Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
-    WriteTransaction,
+    CompactionError, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, Table, WriteTransaction,
 };
 
 use crate::builder::Config;
@@ -84,7 +84,11 @@ pub(crate) struct View {
 
 impl View {
     fn open(database: &Database) -> Result<Self> {
-        let transaction = database.begin_read().map_err(while_doing("read"))?;
+        Self::of(&database.begin_read().map_err(while_doing("read"))?)
+    }
+
+    /// What this transaction sees.
+    pub(crate) fn of(transaction: &ReadTransaction) -> Result<Self> {
         let records = transaction.open_table(RECORDS).map_err(while_doing("read"))?;
         let floors = transaction.open_table(FLOORS).map_err(while_doing("read"))?;
         let has_floors = !floors.is_empty().map_err(while_doing("read"))?;

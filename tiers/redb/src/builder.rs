@@ -8,6 +8,7 @@ use nanotier_tier::record::Framing;
 use nanotier_tier::{Durability, Error, ErrorKind, Result, Scope};
 
 use crate::error::error;
+use crate::look::RedbLook;
 use crate::store::RedbStore;
 
 /// What to do about a file that is damaged beyond redb's own repair.
@@ -187,6 +188,16 @@ impl Builder {
     /// [`ErrorKind::Storage`] or [`ErrorKind::Full`] for what the disk said.
     pub fn build(self) -> Result<RedbStore> {
         RedbStore::start(self.judged()?)
+    }
+
+    /// Opens the file to look at it: read-only, whatever the options say. Nothing is created, repaired, marked or swept.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build); [`ErrorKind::InUse`] while a store has it open; [`ErrorKind::Unavailable`] for a file that was not closed
+    /// properly, since it has to be repaired first; [`ErrorKind::Storage`] if there is none.
+    pub fn look(self) -> Result<RedbLook> {
+        RedbLook::open(&self.judged()?)
     }
 
     fn judged(self) -> Result<Config> {

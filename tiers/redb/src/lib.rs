@@ -45,6 +45,7 @@ mod error;
 #[cfg(test)]
 mod failures;
 mod file;
+mod look;
 #[cfg(test)]
 mod power_cut;
 mod sample;
@@ -53,6 +54,7 @@ mod tables;
 
 pub use backend::FileStats;
 pub use builder::{Builder, OnDamage};
+pub use look::RedbLook;
 pub use nanotier_tier::Durability;
 pub use nanotier_tier::embedded::Stats;
 pub use store::RedbStore;
