@@ -132,7 +132,7 @@ impl Writer<'_> {
     }
 
     fn record(&self, key: usize, version: u64, now: Timestamp) -> Record {
-        let bytes = nanotier_tier::Bytes::from(value(self.thread, key, version));
+        let bytes = value(self.thread, key, version);
         let record = Record::new(Encoded::new(bytes, Fingerprint(1)), now);
         Record { version: Version::from_parts(version, 1), ..record }
     }
