@@ -558,7 +558,7 @@ impl World {
 }
 
 fn encoded(text: String, fingerprint: Fingerprint) -> Encoded {
-    Encoded { bytes: text.into(), fingerprint }
+    Encoded::new(text, fingerprint)
 }
 
 fn detailed_option(detailed: Detailed<u64>) -> Detailed<Option<u64>> {
