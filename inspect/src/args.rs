@@ -59,7 +59,7 @@ pub(crate) enum Command {
 
 const LIMIT_DEFAULT: usize = 100;
 
-fn said(error: &lexopt::Error) -> String {
+fn said(error: lexopt::Error) -> String {
     format!("{error}; --help says how")
 }
 

@@ -557,10 +557,6 @@ impl World {
     }
 }
 
-fn encoded(text: String, fingerprint: Fingerprint) -> Encoded {
-    Encoded::new(text, fingerprint)
-}
-
 fn detailed_option(detailed: Detailed<u64>) -> Detailed<Option<u64>> {
     Detailed { value: Some(detailed.value), freshness: detailed.freshness, source: detailed.source }
 }
