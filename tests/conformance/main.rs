@@ -95,6 +95,9 @@ fn check(candidate: &'static Candidate, shaping: &'static Shaping, folder: &Path
         }
     };
     let mut subject = Subject::new(clock, fresh).with_hands(hands);
+    if shaping.name != "plain" {
+        subject = subject.with_shaped_values();
+    }
     match candidate.keeps {
         Keeps::Nothing => subject = subject.keeping_nothing(),
         Keeps::UntilClosed => {}

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use nanotier::shaping::{self, Compression, KeyId, KeyRing, Secret};
 use nanotier::tier::Store;
 use nanotier::{AnyTier, Durability, Inline, MemoryStore, NullStore, Result, Tier};
 use nanotier_redb::RedbStore;
@@ -20,6 +21,10 @@ pub(crate) const TIERS: &[Candidate] = &[
 #[rustfmt::skip]
 pub(crate) const SHAPINGS: &[Shaping] = &[
     Shaping { name: "plain", only: ALL, wrap: |tier| tier },
+    Shaping { name: "lz4", only: ALL, wrap: |tier| shaped(tier, |shape| shape.compress(Compression::Lz4)) },
+    Shaping { name: "encrypted", only: ALL, wrap: |tier| shaped(tier, |shape| shape.encrypt(key_ring())) },
+    Shaping { name: "lz4, encrypted", only: ALL, wrap: |tier| shaped(tier, |shape| shape.compress(Compression::Lz4).encrypt(key_ring())) },
+    Shaping { name: "16 bytes", only: LIMIT, wrap: |tier| shaped(tier, |shape| shape.value_len_max(16)) },
 ];
 
 /// All promises are checked.
@@ -31,6 +36,14 @@ fn redb(folder: &Path) -> nanotier_redb::Builder {
     // The kit holds the other durabilities to the contract in the tier's own tests: here nobody waits for the disk.
     let durability = Durability::Async { loss_window: Duration::from_millis(50) };
     RedbStore::builder(folder.join("cache.redb")).durability(durability)
+}
+
+fn shaped(tier: AnyTier, options: impl FnOnce(shaping::Builder) -> shaping::Builder) -> AnyTier {
+    tier.shaped(options(shaping::Shaping::builder()).build().expect("options that work")).erase()
+}
+
+fn key_ring() -> KeyRing {
+    KeyRing::new(KeyId(1), &Secret::new([1; 32])).expect("a key")
 }
 
 /// A tier to be checked.

@@ -195,7 +195,7 @@ fn a_disk_that_fails_at_any_point_of_compaction_loses_nothing_and_the_store_goes
         let mut failed = 0;
         for version in 1.. {
             // Something to move each time: every second row becomes a mark.
-            let value = Encoded { bytes: vec![7; 6_000].into(), fingerprint: Fingerprint(0) };
+            let value = Encoded::new(vec![7; 6_000], Fingerprint(0));
             let record =
                 Record { version: Version::from_parts(version, 1), ..Record::new(value, place.clock.wall()) };
             let writes: Vec<Write<'_>> = keys

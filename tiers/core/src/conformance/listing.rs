@@ -199,7 +199,8 @@ pub fn listing_by_a_part_of_the_key<T: Tier>(subject: &Subject<T>) -> Outcome {
         bench.put(key, "");
     }
     let page_of = |prefix: &[u8], contains: &[u8], after, limit| {
-        let request = PageRequest { prefix: prefix.to_vec(), contains: contains.to_vec(), after, limit, tier: None };
+        let request =
+            PageRequest { prefix: prefix.to_vec(), contains: contains.to_vec(), after, limit, tier: None };
         block_on(bench.tier.list(&bench.namespace, &request)).expect("list")
     };
     let found = |prefix: &[u8], contains: &[u8]| page_of(prefix, contains, None, 100);
