@@ -58,9 +58,11 @@ pub use nanotier_tier::Key;
 #[cfg(feature = "postcard")]
 pub use nanotier_tier::Postcard;
 pub use nanotier_tier::{
-    AnyTier, Bytes, Capabilities, Chain, Clock, Codec, Durability, Error, ErrorKind, Event, Freshness, Hands,
-    Inline, KeyBytes, Listed, MemoryStore, Moment, Namespace, NullStore, Observer, Offload, Page,
-    PageRequest, Raw, Result, Scope, Spawn, Task, Tier, TierIndex, Timestamp, Worker, chain, shaping,
+    AnyTier, Behind, Breaker, Bytes, Capabilities, Chain, Clock, Codec, Durability, Error, ErrorKind, Event,
+    Freshness, GuardState, Guarded, Hands, Health, Inline, KeyBytes, Limits, Link, Listed, MemoryStore,
+    Moment, Namespace, NullStore, Observer, Offload, Page, PageRequest, Promote, Queue, QueueState, Raw,
+    ReadPolicy, Result, Scope, Spawn, Store, Task, Tier, TierIndex, Timestamp, WhenFull, Worker, WriteBehind,
+    WritePolicy, chain, shaping,
 };
 pub use refill::{Refill, RefillEnd, RefillLimit, Refilled};
 #[cfg(feature = "tokio")]

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::manual::{Face, Hands};
+use crate::timer::Sleep;
 use crate::{Moment, Timestamp, os, ticker};
 
 /// Tells the time. Clones are cheap and tell the same time.
@@ -134,6 +136,41 @@ impl Clock {
         }
     }
 
+    /// Waits until `at`, without a runtime: never ready before, and for [`Moment::NEVER`] never at all. Late by what the
+    /// scheduler adds; after the machine was suspended, by up to a second.
+    ///
+    /// Under the operating system's time, one thread for the whole process wakes the sleepers. It is started by the
+    /// first and ends a second or two after the last. If it cannot be started, a sleeper waits until another one comes
+    /// and it can. In a forked child only sleepers that begin there are woken.
+    ///
+    /// ```
+    /// use nanotier_clock::Clock;
+    /// use std::future::Future;
+    /// use std::pin::pin;
+    /// use std::task::{Context, Waker};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hands) = Clock::manual();
+    /// let mut sleep = pin!(clock.sleep_until(clock.now().plus(Duration::from_secs(1))));
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(sleep.as_mut().poll(&mut context).is_pending());
+    /// hands.advance(Duration::from_secs(1)); // wakes it
+    /// assert!(sleep.as_mut().poll(&mut context).is_ready());
+    /// ```
+    pub fn sleep_until(&self, at: Moment) -> Sleep {
+        match &self.0 {
+            Source::Ticking(_) | Source::Coarse(_) => Sleep::of_process(at),
+            Source::Manual(face) => Sleep::by_hand(face.clone(), at),
+        }
+    }
+
+    /// Waits for `time` from now. As [`sleep_until`](Clock::sleep_until), on a clock that was [caught
+    /// up](Clock::catch_up).
+    pub fn sleep(&self, time: Duration) -> Sleep {
+        self.catch_up();
+        self.sleep_until(self.now().plus(time))
+    }
+
     /// When, on this clock's steady scale, the wall clock will show `at`. Past timestamps give past moments.
     #[must_use]
     pub fn moment_of(&self, at: Timestamp) -> Moment {
@@ -224,7 +261,6 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_wall_clock_set_back_does_not_move_the_steady_scale() {

@@ -31,7 +31,9 @@ mod os;
 mod sync;
 mod ticker;
 mod time;
+mod timer;
 
 pub use clock::Clock;
 pub use manual::Hands;
 pub use time::{Moment, Timestamp};
+pub use timer::Sleep;

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Waker;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
+use crate::timer::Sleepers;
 use crate::{Moment, Timestamp};
 
 /// Where a manual clock's time is kept: two independent words, so a test can step the wall clock alone.
@@ -11,6 +15,7 @@ use crate::{Moment, Timestamp};
 pub(crate) struct Face {
     steady_ms: AtomicU64,
     unix_ms: AtomicU64,
+    pub(crate) sleepers: Mutex<Sleepers>,
 }
 
 impl Face {
@@ -37,6 +42,7 @@ impl Hands {
         Self(Arc::new(Face {
             steady_ms: AtomicU64::new(Self::START_MS),
             unix_ms: AtomicU64::new(Self::START_MS),
+            sleepers: Mutex::new(Sleepers::new()),
         }))
     }
 
@@ -44,7 +50,8 @@ impl Hands {
         self.0.clone()
     }
 
-    /// Lets time pass, on both scales. Whole milliseconds count, rounded up.
+    /// Lets time pass, on both scales. Whole milliseconds count, rounded up. Who sleeps until then is woken before
+    /// this returns.
     pub fn advance(&self, by: Duration) {
         let step = |word: &AtomicU64| {
             // Several threads may move the hands: each step must count.
@@ -53,6 +60,8 @@ impl Hands {
         };
         step(&self.0.steady_ms);
         step(&self.0.unix_ms);
+        let due = self.0.sleepers.lock().take_due(self.0.steady_ms());
+        due.into_iter().for_each(Waker::wake);
     }
 
     /// Sets the wall clock, forth or back, as an operator or NTP would. The steady scale stays.

@@ -32,7 +32,7 @@ impl Place {
 
     fn put(&self, store: &RedbStore, space: &str, key: &[u8], value: &[u8], ttl: Option<Duration>) {
         let now = self.clock.wall();
-        let value = Encoded { bytes: value.to_vec().into(), fingerprint: Fingerprint(0xabcd) };
+        let value = Encoded::new(value.to_vec(), Fingerprint(0xabcd));
         let deadlines = ttl.map_or(Deadlines::NEVER, |ttl| Deadlines::after(now, ttl, Duration::ZERO));
         // Ahead of the clock, as what another host wrote may be.
         let version = Version::from_parts((now.as_millis() + 60_000) << 16, 1);
@@ -141,7 +141,7 @@ fn more_than_a_page_is_listed_whole() {
     let store = place.open();
     let space = Namespace::new("many").unwrap();
     let keys: Vec<String> = (0..1_203).map(|n| format!("{n:05}")).collect();
-    let value = Encoded { bytes: vec![1].into(), fingerprint: Fingerprint(0) };
+    let value = Encoded::new(vec![1], Fingerprint(0));
     let record = Record { version: Version::from_parts(1, 1), ..Record::new(value, place.clock.wall()) };
     let writes: Vec<Write<'_>> =
         keys.iter().map(|key| Write::put(Path::new(&space, key.as_bytes()), &record)).collect();
@@ -222,7 +222,7 @@ fn a_deleted_entry_stays_deleted_and_nothing_older_comes_back() {
     let Entry::Removed(version) = found.entry else { panic!("a tombstone: {found:?}") };
     let old = Version::from_parts((place.clock.wall().as_millis() + 30_000) << 16, 1);
     assert!(version > old, "above what was held, though that was ahead of the clock");
-    let value = Encoded { bytes: vec![1].into(), fingerprint: Fingerprint(0) };
+    let value = Encoded::new(vec![1], Fingerprint(0));
     let late = Record { version: old, ..Record::new(value, place.clock.wall()) };
     let wrote = store.write(&[Write::put(path, &late)]).unwrap().remove(0).unwrap();
     assert_eq!(wrote, Wrote::Older(version));

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use nanotier_clock::Timestamp;
 
@@ -14,6 +15,7 @@ use crate::capabilities::{Capabilities, Scope};
 use crate::context::{Attachment, Context, Event};
 use crate::entry::{Cleared, Entry, Found, Guard, Intent, Page, PageRequest, TierIndex, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
+use crate::link::{Link, Once, Promote, ReadPolicy, WritePolicy};
 use crate::merge::{Answer, Repair, merge, suffices};
 use crate::path::{Namespace, Path};
 use crate::rules::{Rule, is_on};
@@ -31,8 +33,11 @@ use crate::version::Version;
 pub struct Chain<Near, Far> {
     near: Near,
     far: Far,
+    link: Link,
     attachment: Attachment,
     missed: Mutex<Missed>,
+    /// What was found further out once, under [`Promote::OnSecondHit`].
+    once: Mutex<Once>,
 }
 
 /// What the near tier may have missed.
@@ -110,7 +115,18 @@ const DEPTH_MAX: usize = 16;
 
 impl<Near: Tier, Far: Tier> Chain<Near, Far> {
     pub(crate) fn new(near: Near, far: Far) -> Self {
-        Self { near, far, attachment: Attachment::default(), missed: Mutex::new(Missed::default()) }
+        Self::with(near, far, Link::new())
+    }
+
+    pub(crate) fn with(near: Near, far: Far, link: Link) -> Self {
+        Self {
+            near,
+            far,
+            link,
+            attachment: Attachment::default(),
+            missed: Mutex::new(Missed::default()),
+            once: Mutex::new(Once::default()),
+        }
     }
 
     /// Says that the near tier may have missed something (a gap in a watch, a doubtful restart): what it was
@@ -172,29 +188,69 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         found
     }
 
-    /// One answer of two. The second part is a burial that the near tier needs first.
+    /// One answer of two. The second part is what the near tier needs first.
     fn combine(
         &self,
         near: Result<Found>,
         far: Result<Found>,
         now: Timestamp,
-    ) -> (Result<Found>, Option<Version>) {
+    ) -> (Result<Found>, Option<Mend>) {
         let merged = merge(near.as_ref().ok(), far.as_ref().ok(), now);
-        let bury = match merged.repair {
-            Repair::Bury(version) => Some(version),
+        let mend = match merged.repair {
+            Repair::Bury(version) => Some(Mend::Bury(version)),
+            // It may stay away: what it would have replaced must not be met again.
+            Repair::Promote if self.link.promote != Promote::Always => outdated(&near, &far, now),
             Repair::Leave | Repair::Promote => None,
         };
         let answer = match merged.answer {
             Answer::Far => far,
-            Answer::Near => near.map(|near| match &far {
+            Answer::Near => match (near, far) {
                 // The truth was asked and has nothing better: a loader that follows may fill what it saw.
-                Ok(far) => Found { seen: far.seen, read_at: far.read_at, ..near },
-                Err(_) => Found { trusted: false, ..near },
-            }),
+                (Ok(near), Ok(far)) => Ok(Found { seen: far.seen, read_at: far.read_at, ..near }),
+                (Ok(_), Err(error)) if self.link.read == ReadPolicy::Strict => Err(error),
+                (near, _) => near.map(|near| Found { trusted: false, ..near }),
+            },
             Answer::Absent => far.map(|far| Found { entry: Entry::Absent, ..far }),
             Answer::Error => far.and(near),
         };
-        (answer, bury)
+        (answer, mend)
+    }
+
+    /// Whether what was found further out is copied: by the link's policy, and where the near tier has it already.
+    async fn is_wanted(&self, path: &Path<'_>, record: &Record) -> bool {
+        if self.link.promote == Promote::Always {
+            return true;
+        }
+        let held = self.near.read_one(path, Intent::Look).await;
+        let renews = held.is_ok_and(|held| {
+            held.entry.record().is_some_and(|held| held.version == record.version && !held.is_blank())
+        });
+        renews || (self.link.promote == Promote::OnSecondHit && self.once.lock().was_met(path))
+    }
+
+    /// What the near tier is to hold after a write further out was answered; `None` if that concerns it not.
+    fn copy_of<'a>(&self, write: &'a Write<'_>, answer: &Result<Wrote>) -> Option<Write<'a>> {
+        let blank = || Some(Cow::Owned(Record::blank(write.version, write.as_of)));
+        let record = match (answer, write.record.as_deref()) {
+            (Ok(Wrote::Done), None) => None,
+            // A counter changes at the truth alone: a copy would be outdated by the next increment.
+            (Ok(Wrote::Done), Some(record))
+                if is_counter(record) || self.link.write == WritePolicy::Around =>
+            {
+                blank()
+            }
+            (Ok(Wrote::Done), Some(record)) => Some(self.link.copied(record, self.now())),
+            // Unknown: what is older must not be met again, but the truth may hold either.
+            (Err(_), _) => blank(),
+            (Ok(Wrote::Older(_) | Wrote::Changed | Wrote::TooLate), _) => return None,
+        };
+        Some(Write {
+            path: write.path.borrowed(),
+            record,
+            version: write.version,
+            guard: Guard::Newer,
+            as_of: write.as_of,
+        })
     }
 
     /// Of the writes that the truth took and the copy refused as older, those whose copy is ahead of the
@@ -248,25 +304,31 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
     }
 }
 
-/// What the near tier is to hold after a write further out was answered; `None` if that concerns it not.
-fn copy_of<'a>(write: &'a Write<'_>, answer: &Result<Wrote>) -> Option<Write<'a>> {
-    let record = match answer {
-        // A counter changes at the truth alone: a copy would be outdated by the next increment.
-        Ok(Wrote::Done) if write.record.as_deref().is_some_and(is_counter) => {
-            Some(Cow::Owned(Record::blank(write.version, write.as_of)))
+/// What is to be done to a near copy before an answer goes out.
+#[derive(Clone, Copy, Debug)]
+enum Mend {
+    /// It is removed: a tombstone of this version.
+    Bury(Version),
+    /// It is outdated: a blank of this version.
+    Blank(Version),
+}
+
+impl Mend {
+    fn of<'a>(self, path: Path<'a>, as_of: Timestamp) -> Write<'a> {
+        match self {
+            Self::Bury(version) => Write::remove(path, version, as_of),
+            Self::Blank(version) => {
+                let record = Some(Cow::Owned(Record::blank(version, as_of)));
+                Write { path, record, version, guard: Guard::Newer, as_of }
+            }
         }
-        Ok(Wrote::Done) => write.record.as_deref().map(Cow::Borrowed),
-        // Unknown: what is older must not be met again, but the truth may hold either.
-        Err(_) => Some(Cow::Owned(Record::blank(write.version, write.as_of))),
-        Ok(Wrote::Older(_) | Wrote::Changed | Wrote::TooLate) => return None,
-    };
-    Some(Write {
-        path: write.path.borrowed(),
-        record,
-        version: write.version,
-        guard: Guard::Newer,
-        as_of: write.as_of,
-    })
+    }
+}
+
+/// The blank over a near copy that is still usable and older than what was found further out.
+fn outdated(near: &Result<Found>, far: &Result<Found>, now: Timestamp) -> Option<Mend> {
+    let (near, far) = (near.as_ref().ok()?.usable(now)?, far.as_ref().ok()?.entry.version()?);
+    (near.version < far).then_some(Mend::Blank(far))
 }
 
 fn is_counter(record: &Record) -> bool {
@@ -306,6 +368,11 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
             // missed.
             return Err(Error::new(ErrorKind::Config, "chain", "build").with_detail(
                 "a chain is over another tier: write `a.over(b.over(c))`, or `chain([a, b, c])`",
+            ));
+        }
+        if self.link.copies_at_most == Some(Duration::ZERO) {
+            return Err(Error::new(ErrorKind::Config, "chain", "build").with_detail(
+                "copies that live for no time are none: leave the near tier out, or `.copies_at_most` for longer",
             ));
         }
         let (wide, narrow) = (self.near.capabilities().scope, self.far.verify()?);
@@ -392,11 +459,9 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
             let found = found.map(|found| self.as_far_answer(found, read_at));
             let near =
                 std::mem::replace(&mut answers[index], Err(Error::new(ErrorKind::Closed, "chain", "read")));
-            let (answer, bury) = self.combine(near, found, read_at);
+            let (answer, mend) = self.combine(near, found, read_at);
             answers[index] = answer;
-            if let Some(version) = bury {
-                burials.push(Write::remove(paths[index].borrowed(), version, read_at));
-            }
+            burials.extend(mend.map(|mend| mend.of(paths[index].borrowed(), read_at)));
         }
         // Before the answer goes out: a dead copy must not be met again, even if the truth cannot be asked
         // then.
@@ -407,7 +472,7 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
     async fn write(&self, writes: &[Write<'_>]) -> Result<Vec<Result<Wrote>>> {
         if !is_on(Rule::O3) {
             let early: Vec<Write<'_>> =
-                writes.iter().filter_map(|write| copy_of(write, &Ok(Wrote::Done))).collect();
+                writes.iter().filter_map(|write| self.copy_of(write, &Ok(Wrote::Done))).collect();
             let _ = self.write_copies(&early).await;
         }
         let truth = self.far.write(writes).await;
@@ -417,7 +482,7 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
         };
         let (mut copies, mut origins) = (Vec::new(), Vec::new());
         for (index, (write, answer)) in writes.iter().zip(&answers).enumerate() {
-            if let Some(copy) = copy_of(write, answer) {
+            if let Some(copy) = self.copy_of(write, answer) {
                 copies.push(copy);
                 origins.push(index);
             }
@@ -448,9 +513,12 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
         if is_counter(record) || (!found.trusted && is_on(Rule::O7)) {
             return Ok(());
         }
+        if !self.is_wanted(path, record).await {
+            return Ok(());
+        }
         let copy = Write {
             path: path.borrowed(),
-            record: Some(Cow::Borrowed(record)),
+            record: Some(self.link.copied(record, self.now())),
             version: record.version,
             guard: Guard::Newer,
             as_of: found.read_at,

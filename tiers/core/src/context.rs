@@ -164,6 +164,31 @@ pub enum Event {
         /// The tier that failed.
         tier: &'static str,
     },
+    /// A tier failed too often: for a while it is not asked.
+    BreakerOpened {
+        /// The tier that failed.
+        tier: &'static str,
+    },
+    /// A tier that was left alone is tried by one call.
+    BreakerHalfOpen {
+        /// The tier that is tried.
+        tier: &'static str,
+    },
+    /// A tier that was left alone answered: it is asked again.
+    BreakerClosed {
+        /// The tier that answered.
+        tier: &'static str,
+    },
+    /// Queued writes could not be written: they are kept, and tried again.
+    FlushFailed {
+        /// The tier that failed.
+        tier: &'static str,
+    },
+    /// A queued write was given up: the tier refused it for good.
+    QueuedWriteLost {
+        /// The tier that refused.
+        tier: &'static str,
+    },
     /// A load that nobody waits for failed: a stale value was not refreshed.
     LoadFailed,
     /// The truth did not take what a loader brought: it is kept in memory for a short time only.

@@ -11,6 +11,8 @@
 //! | [`Tier`], [`Store`], [`AnyTier`], [`Inline`], [`Offload`] | the contract, asynchronous, blocking, erased, and the bridges |
 //! | [`rules`] | who wins: which write a tier takes and which it refuses |
 //! | [`Chain`] | two tiers that behave as one |
+//! | [`Behind`] | a queue of writes before a tier |
+//! | [`Guarded`] | a tier within a deadline, a breaker and a bulkhead |
 //! | [`shaping`] | values compressed and encrypted on their way to any tier |
 //! | [`Key`], [`Codec`] | how keys and values become bytes |
 //! | [`MemoryStore`], [`NullStore`] | the two tiers that need nothing |
@@ -19,6 +21,8 @@
 #![forbid(unsafe_code)]
 
 mod any_tier;
+pub mod behind;
+mod breaker;
 mod capabilities;
 mod chain;
 mod codec;
@@ -29,7 +33,9 @@ mod context;
 pub mod embedded;
 mod entry;
 mod error;
+mod guarded;
 mod key;
+mod link;
 mod memory;
 mod merge;
 mod null;
@@ -48,6 +54,8 @@ mod version;
 pub mod waiting;
 
 pub use any_tier::AnyTier;
+pub use behind::{Behind, Queue, QueueState, WhenFull, WriteBehind};
+pub use breaker::Breaker;
 pub use bytes::Bytes;
 pub use capabilities::{Capabilities, Durability, Scope};
 pub use chain::{Chain, chain};
@@ -61,7 +69,9 @@ pub use entry::{
     Cleared, Count, Entry, Found, Guard, Intent, Listed, Page, PageRequest, Seen, TierIndex, Write, Wrote,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use guarded::{GuardState, Guarded, Health, Limits};
 pub use key::{Key, KeyBytes};
+pub use link::{Link, Promote, ReadPolicy, WritePolicy};
 pub use memory::MemoryStore;
 pub use merge::{Answer, Merged, Repair, merge};
 pub use nanotier_clock::{Clock, Hands, Moment, Timestamp};

@@ -83,6 +83,13 @@ pub trait Store: Send + Sync + 'static {
     fn close(&self) -> Result<()> {
         Ok(())
     }
+    /// This store as a tier on the calling thread: [`Inline`].
+    fn inline(self) -> Inline<Self>
+    where
+        Self: Sized,
+    {
+        Inline(self)
+    }
     /// This store with its values compressed or encrypted; see [`shaping`](crate::shaping).
     fn shaped(self, shaping: Shaping) -> ShapedStore<Self>
     where

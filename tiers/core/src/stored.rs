@@ -210,6 +210,14 @@ impl Record {
         let deadlines = Deadlines { fresh_until: Timestamp::ZERO, usable_until: Timestamp::ZERO };
         Self { deadlines, version, ..Self::new(value, now) }
     }
+
+    /// True for what [`blank`](Self::blank) makes.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.value.bytes.is_empty()
+            && self.value.fingerprint == Fingerprint(0)
+            && self.deadlines.usable_until == Timestamp::ZERO
+    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@ use std::pin::Pin;
 use nanotier_clock::Timestamp;
 
 use crate::any_tier::AnyTier;
+use crate::behind::{Behind, QueueLog, WriteBehind};
 use crate::capabilities::{Capabilities, Scope};
 use crate::chain::Chain;
 use crate::context::Context;
 use crate::entry::{Cleared, Entry, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guarded::{Guarded, Limits};
+use crate::link::Link;
 use crate::path::{Namespace, Path};
 use crate::shaping::{Shaped, Shaping};
 use crate::update::{Update, Updated};
@@ -224,6 +227,43 @@ pub trait Tier: Send + Sync + 'static {
         Self: Sized,
     {
         Chain::new(self, far)
+    }
+
+    /// This tier over one that lies further out, by the policies of `link`.
+    fn over_with<Far: Tier>(self, far: Far, link: Link) -> Chain<Self, Far>
+    where
+        Self: Sized,
+    {
+        Chain::with(self, far, link)
+    }
+
+    /// This tier with a deadline for each call, a circuit breaker, and a bound on the calls that are at it at once.
+    fn guarded(self, limits: Limits) -> Guarded<Self>
+    where
+        Self: Sized,
+    {
+        Guarded::new(self, limits)
+    }
+
+    /// This tier behind a queue of writes, in memory alone: what is queued is lost with the process.
+    fn behind(self, options: WriteBehind) -> Behind<Self>
+    where
+        Self: Sized,
+    {
+        Behind::new(self, options)
+    }
+
+    /// This tier behind a queue of writes that are acknowledged when `log` has them. What a process before has left in the
+    /// log is queued again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] or [`ErrorKind::Storage`] if the log cannot be read.
+    fn behind_logged(self, options: WriteBehind, log: impl QueueLog) -> Result<Behind<Self>>
+    where
+        Self: Sized,
+    {
+        Behind::logged(self, options, log)
     }
 
     /// This tier with its values compressed or encrypted; see [`shaping`](crate::shaping).

@@ -1,9 +1,25 @@
-//! Waiting for a future on the calling thread.
+//! Waiting for a future: on the calling thread, or until a moment.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+use nanotier_clock::{Clock, Moment};
+
+/// What `future` comes to, if it does before `until`; else it is dropped, and `None`.
+///
+/// The future goes first: one that is ready whenever it is polled is never too late, whatever the clock says. A call that
+/// is ready at its first poll starts no timer. A future that blocks the thread that polls it cannot be interrupted.
+pub async fn within<F: Future>(clock: &Clock, until: Moment, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut sleep = pin!(clock.sleep_until(until));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => sleep.as_mut().poll(context).map(|()| None),
+    })
+    .await
+}
 
 /// Runs `future` to its end on this thread. One that is ready at its first poll costs neither a waker nor a
 /// park.
