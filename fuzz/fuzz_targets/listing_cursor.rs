@@ -125,7 +125,7 @@ fuzz_target!(|input: Input| {
     let memory = MemoryStore::new();
     embedded.attach(&Context::new(clock.clone(), 1));
     memory.attach(&Context::new(clock.clone(), 1));
-    let value = Encoded { bytes: Bytes::new(), fingerprint: Fingerprint(0) };
+    let value = Encoded::new(Bytes::new(), Fingerprint(0));
     let record = Record { version: Version::from_parts(1, 1), ..Record::new(value, clock.wall()) };
     let mut naive: BTreeMap<(usize, Vec<u8>), ()> = BTreeMap::new();
     for (space, key) in input.keys.iter().take(60) {

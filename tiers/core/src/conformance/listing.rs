@@ -130,44 +130,6 @@ pub fn listing_goes_on_from_any_cursor<T: Tier>(subject: &Subject<T>) -> Outcome
     Outcome::Kept
 }
 
-/// Keys in which some bytes occur, wherever they do, together with a prefix and over pages. They are bytes, not a pattern.
-pub fn listing_finds_what_contains_given_bytes<T: Tier>(subject: &Subject<T>) -> Outcome {
-    let bench = bench_with_lists!(subject);
-    let all: [&[u8]; 8] =
-        [b"a/red", b"a/red/x", b"a/blue", b"b/red", b"b/r*d", b"red", b"b/re\0d", b"b/\xffred\xff"];
-    for key in all {
-        bench.put(key, "red");
-    }
-    bench.put("b/redder", "");
-    bench.remove("b/redder");
-    let find = |prefix: &[u8], contains: &[u8], after: Option<Vec<u8>>, limit: usize| {
-        let (prefix, contains) = (prefix.to_vec(), contains.to_vec());
-        let request = PageRequest { prefix, contains, after, limit, ..PageRequest::default() };
-        block_on(bench.tier.list(&bench.namespace, &request)).expect("list")
-    };
-    let everywhere: [&[u8]; 5] = [b"a/red", b"a/red/x", b"b/red", b"b/\xffred\xff", b"red"];
-    let mut paged = Vec::new();
-    let mut after = None;
-    loop {
-        let page = find(b"", b"red", after, 2);
-        assert!(page.entries.len() <= 2);
-        paged.extend(page.entries.iter().map(|listed| listed.key.clone()));
-        match page.next {
-            Some(next) => after = Some(next),
-            None => break,
-        }
-    }
-    assert_eq!(paged, everywhere, "what is passed over takes no room on a page and none is lost");
-    assert_eq!(keys(&find(b"a/", b"red", None, 10)), [&b"a/red"[..], b"a/red/x"]);
-    assert_eq!(keys(&find(b"a/r", b"a/red/x", None, 10)), [b"a/red/x"], "the prefix counts too");
-    assert_eq!(keys(&find(b"", b"r*d", None, 10)), [b"b/r*d"], "bytes, no pattern");
-    assert_eq!(keys(&find(b"", b"\xffred", None, 10)), [b"b/\xffred\xff"]);
-    assert_eq!(keys(&find(b"", b"RED", None, 10)), [] as [&[u8]; 0], "bytes, no letters");
-    assert_eq!(find(b"", &[b'r'; 100], None, 10), Page::default(), "longer than any key");
-    assert_eq!(find(b"", b"", None, 100).entries.len(), all.len(), "nothing asked for is in all");
-    Outcome::Kept
-}
-
 /// What expired, was removed or cleared is not listed, and a page is not cut short by it.
 pub fn listing_hides_what_expired_or_was_removed<T: Tier>(subject: &Subject<T>) -> Outcome {
     let bench = bench_with_lists!(subject);

@@ -262,7 +262,6 @@ fn promises<T: Tier>() -> Vec<Promise<T>> {
         listing_pages_in_order_and_only_its_namespace
         listing_limits_its_pages
         listing_goes_on_from_any_cursor
-        listing_finds_what_contains_given_bytes
         listing_hides_what_expired_or_was_removed
         listing_by_a_part_of_the_key
 
