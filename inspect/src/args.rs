@@ -59,13 +59,14 @@ pub(crate) enum Command {
 
 const LIMIT_DEFAULT: usize = 100;
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn said(error: lexopt::Error) -> String {
     format!("{error}; --help says how")
 }
 
 /// The value of an option.
 fn text(parser: &mut lexopt::Parser) -> Result<String, String> {
-    parser.value().and_then(|value| value.string()).map_err(said)
+    parser.value().and_then(lexopt::ValueExt::string).map_err(said)
 }
 
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Asked, String> {
@@ -82,7 +83,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Asked, String> {
             Long("prefix") => prefix = unescape(&text(&mut parser)?)?,
             Long("contains") => contains = unescape(&text(&mut parser)?)?,
             Long("limit") => {
-                limit = text(&mut parser)?.parse().map_err(|_| "--limit takes a number".to_owned())?
+                limit = text(&mut parser)?.parse().map_err(|_| "--limit takes a number".to_owned())?;
             }
             Value(value) if path.is_none() => path = Some(PathBuf::from(value)),
             Value(value) => words.push(value.string().map_err(said)?),

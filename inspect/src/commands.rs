@@ -9,7 +9,7 @@ use nanotier_tier::{
 use serde_json::{Value, json};
 
 use crate::args::{Command, Job};
-use crate::kinds::{Looked, recognise};
+use crate::kinds::{Kind, Looked, recognise};
 use crate::text::{escape, moment, size, table};
 
 /// How much of a value is shown unless all of it is asked for, in bytes.
@@ -19,55 +19,67 @@ const TRIES: usize = 3;
 
 /// Does the job and says what to print.
 pub(crate) fn run(job: &Job) -> Result<String, String> {
-    let secret = secret()?;
-    let kind = recognise(&job.path)?;
-    let clock = Clock::ticking();
-    let context = Context::new(clock.clone(), 0);
-    let now = clock.wall().as_millis();
-    if let Command::Delete { namespace, key } = &job.command {
-        let space = named(namespace)?;
-        // What it is about to remove is shown first, and looked at without changing anything.
-        let held = {
-            let Looked { store, .. } = kind.look(&job.path, secret)?;
-            store.attach(&context);
-            usable(&*store, &space, key, &clock)?
-        };
-        let described = format!("{} in {space}, {}", escape(key), size(held.value.bytes.len() as u64));
-        if !job.yes && !confirmed(&described)? {
-            return Ok("Nothing was deleted.\n".to_owned());
-        }
-        let store = kind.open(&job.path, secret)?;
-        store.attach(&context);
-        let deleted = delete(&*store, &space, key, &clock, &held).and_then(|()| store.close());
-        deleted.map_err(told)?;
-        return Ok(match job.json {
-            true => pretty(&json!({ "deleted": { "namespace": space.as_str(), "key": escape(key) } })),
-            false => format!("Deleted {described}.\n"),
-        });
-    }
-    let looked = kind.look(&job.path, secret)?;
-    let store = &*looked.store;
-    store.attach(&context);
+    let at = At { job, kind: recognise(&job.path)?, secret: secret()?, clock: Clock::ticking() };
+    let now = at.clock.wall().as_millis();
     match &job.command {
         Command::List { namespace, prefix, contains, limit } => {
+            let looked = at.look()?;
             let spaces = match namespace {
                 Some(name) => vec![named(name)?],
-                None => namespaces(store)?,
+                None => namespaces(&*looked.store)?,
             };
             let most = if job.all { usize::MAX } else { *limit };
             let wanted =
                 PageRequest { prefix: prefix.clone(), contains: contains.clone(), ..PageRequest::default() };
-            list(store, &spaces, &wanted, most, job.json, now)
+            list(&*looked.store, &spaces, &wanted, most, job.json, now)
         }
         Command::Show { namespace, key } => {
             let space = named(namespace)?;
-            let record = usable(store, &space, key, &clock)?;
+            let record = usable(&*at.look()?.store, &space, key, &at.clock)?;
             let shown = if job.all { usize::MAX } else { SHOWN_MAX };
             Ok(show(&space, key, &record, shown, job.json, now))
         }
-        Command::Namespaces => count(store, job.json, false, kind.name),
-        Command::Stats => count(store, job.json, true, kind.name),
-        Command::Delete { .. } => unreachable!("done above"),
+        Command::Delete { namespace, key } => at.delete(&named(namespace)?, key),
+        Command::Namespaces => count(&*at.look()?.store, job.json, false, at.kind.name),
+        Command::Stats => count(&*at.look()?.store, job.json, true, at.kind.name),
+    }
+}
+
+/// A job and the store that it is about.
+struct At<'a> {
+    job: &'a Job,
+    kind: &'static Kind,
+    secret: Option<[u8; 16]>,
+    clock: Clock,
+}
+
+impl At<'_> {
+    fn context(&self) -> Context {
+        Context::new(self.clock.clone(), 0)
+    }
+
+    fn look(&self) -> Result<Looked, String> {
+        let looked = self.kind.look(&self.job.path, self.secret)?;
+        looked.store.attach(&self.context());
+        Ok(looked)
+    }
+
+    /// Deletes what is there, once somebody has said yes.
+    fn delete(&self, space: &Namespace, key: &[u8]) -> Result<String, String> {
+        // What it is about to remove is looked at first, and that changes nothing.
+        let held = usable(&*self.look()?.store, space, key, &self.clock)?;
+        let described = format!("{} in {space}, {}", escape(key), size(held.value.bytes.len() as u64));
+        if !self.job.yes && !confirmed(&described)? {
+            return Ok("Nothing was deleted.\n".to_owned());
+        }
+        let store = self.kind.open(&self.job.path, self.secret)?;
+        store.attach(&self.context());
+        let deleted = delete(&*store, space, key, &self.clock, &held);
+        deleted.and_then(|()| store.close()).map_err(told)?;
+        Ok(match self.job.json {
+            true => pretty(&json!({ "deleted": { "namespace": space.as_str(), "key": escape(key) } })),
+            false => format!("Deleted {described}.\n"),
+        })
     }
 }
 

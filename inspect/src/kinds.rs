@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use nanotier_redb::RedbStore;
+use nanotier_redb::{Builder, RedbStore};
 use nanotier_tier::{Error, ErrorKind, Result, Store};
 
 /// A kind of store.
@@ -30,12 +30,12 @@ const KINDS: [Kind; 1] = [Kind {
 
 fn look_redb(path: &Path, secret: Option<[u8; 16]>) -> Result<Box<dyn Store>> {
     let builder = RedbStore::builder(path);
-    Ok(Box::new(secret.into_iter().fold(builder, |builder, secret| builder.secret(secret)).look()?))
+    Ok(Box::new(secret.into_iter().fold(builder, Builder::secret).look()?))
 }
 
 fn open_redb(path: &Path, secret: Option<[u8; 16]>) -> Result<Box<dyn Store>> {
     let builder = RedbStore::builder(path);
-    Ok(Box::new(secret.into_iter().fold(builder, |builder, secret| builder.secret(secret)).build()?))
+    Ok(Box::new(secret.into_iter().fold(builder, Builder::secret).build()?))
 }
 
 /// True for a file that begins with these bytes.

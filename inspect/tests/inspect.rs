@@ -130,7 +130,7 @@ fn a_listing_can_be_narrowed_and_cut() {
         keys(&["--limit", "2"]),
         (vec!["1/anna".to_owned(), "\\x00\\xff\\\\ raw\\x0a".to_owned()], true)
     );
-    assert_eq!(keys(&["--limit", "4"]).1, false);
+    assert!(!keys(&["--limit", "4"]).1);
     assert_eq!(keys(&["--limit", "1", "--all"]).0.len(), 4);
     assert!(place.says(&["--limit", "1"]).contains("There are more"));
 }

@@ -4,7 +4,7 @@ use nanotier_clock::Timestamp;
 
 use crate::capabilities::{Capabilities, Scope};
 use crate::context::{Attachment, Context};
-use crate::entry::{Cleared, Entry, Found, Intent, Page, PageRequest, Write, Wrote};
+use crate::entry::{Cleared, Count, Entry, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::Result;
 use crate::path::{Namespace, Path};
 use crate::rules::Held;
@@ -77,5 +77,13 @@ impl Store for NullStore {
 
     fn list(&self, _: &Namespace, _: &PageRequest) -> Result<Page> {
         Ok(Page::default())
+    }
+
+    fn namespaces(&self, _: Option<&Namespace>) -> Result<Vec<Namespace>> {
+        Ok(Vec::new())
+    }
+
+    fn count(&self, _: &Namespace) -> Result<Count> {
+        Ok(Count::default())
     }
 }
