@@ -235,6 +235,8 @@ fn show(space: &Namespace, key: &[u8], record: &Record, shown: usize, as_json: b
             "bytes": bytes.len(),
             "value": escape(head),
             "value_is_whole": head.len() == bytes.len(),
+            "compressed": record.value.shape.compressed,
+            "encrypted": record.value.shape.encrypted,
             "fingerprint": format!("{:016x}", record.value.fingerprint.0),
             "written": record.written_at.as_millis(),
             "confirmed": record.confirmed_at.as_millis(),
@@ -262,6 +264,7 @@ fn show(space: &Namespace, key: &[u8], record: &Record, shown: usize, as_json: b
         ("load", load),
         ("fingerprint", format!("{:016x}", record.value.fingerprint.0)),
         ("tags", if tags.is_empty() { "none".to_owned() } else { tags.join(", ") }),
+        ("shape", shape_of(record).to_owned()),
         ("value", escape(head)),
     ];
     let mut text: String = rows.into_iter().map(|(name, value)| format!("{name:<13}{value}\n")).collect();
@@ -269,6 +272,16 @@ fn show(space: &Namespace, key: &[u8], record: &Record, shown: usize, as_json: b
         text.push_str("These are its first bytes: --all shows the whole value.\n");
     }
     text
+}
+
+/// What was done to a value since the codec wrote it. It is shown as it is stored: the keys are with the service.
+fn shape_of(record: &Record) -> &'static str {
+    match (record.value.shape.compressed, record.value.shape.encrypted) {
+        (false, false) => "as the codec wrote it",
+        (true, false) => "compressed",
+        (false, true) => "encrypted",
+        (true, true) => "compressed, then encrypted",
+    }
 }
 
 fn count(store: &dyn Store, as_json: bool, sum_only: bool, kind: &str) -> Result<String, String> {

@@ -6,7 +6,7 @@ use super::builder::Shaping;
 use super::tier::Shaped;
 use crate::capabilities::Capabilities;
 use crate::context::Context;
-use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
+use crate::entry::{Cleared, Count, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::Result;
 use crate::path::{Namespace, Path};
 use crate::store::{Inline, Store};
@@ -73,6 +73,13 @@ impl<S: Store> Store for ShapedStore<S> {
     }
     fn list(&self, namespace: &Namespace, page: &PageRequest) -> Result<Page> {
         block_on(self.0.list(namespace, page))
+    }
+    fn namespaces(&self, after: Option<&Namespace>) -> Result<Vec<Namespace>> {
+        self.inner().namespaces(after)
+    }
+    /// Values count as they are stored.
+    fn count(&self, namespace: &Namespace) -> Result<Count> {
+        self.inner().count(namespace)
     }
     fn ready(&self) -> Result<()> {
         block_on(self.0.ready())
