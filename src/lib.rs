@@ -76,6 +76,12 @@ pub mod redb {
     pub use nanotier_redb::*;
 }
 
+/// The durable tier in a SQLite database (feature `sqlite`).
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    pub use nanotier_sqlite::*;
+}
+
 /// The contract of tiers, for those who write one.
 pub mod tier {
     pub use nanotier_tier::*;

@@ -165,7 +165,8 @@ fn full(
         service.errors.keys().all(|kind| ["Full", "Storage", "Unavailable"].contains(&kind.as_str())),
         format!("a full disk was told as {:?}", service.errors),
     );
-    found.want(service.errors.contains_key("Full"), "nobody was told that the disk is full");
+    let is_told = service.errors.contains_key("Full") || !kind.tells_limits();
+    found.want(is_told, "nobody was told that the disk is full");
     found.remark = format!("{inserted} fit, errors {:?}", service.errors);
     found.tried += service.errors.values().sum::<u64>();
     found.take("while it is full", &mut service);

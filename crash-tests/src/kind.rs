@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use nanotier_redb::RedbStore;
+use nanotier_sqlite::SqliteStore;
 use nanotier_tier::embedded::Embedded;
 use nanotier_tier::{Durability, Result as TierResult, Store};
 
@@ -19,10 +20,11 @@ pub(crate) const LOSS_WINDOW: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tier {
     Redb,
+    Sqlite,
 }
 
 impl Tier {
-    const ALL: &[(Tier, &str)] = &[(Tier::Redb, "redb")];
+    const ALL: &[(Tier, &str)] = &[(Tier::Redb, "redb"), (Tier::Sqlite, "sqlite")];
 
     /// Opens the store of this folder, and creates what is missing.
     fn open(self, folder: &Path, durability: Durability, on_damage: OnDamage) -> TierResult<Box<dyn Store>> {
@@ -35,6 +37,14 @@ impl Tier {
                 let builder = RedbStore::builder(folder.join("store.redb")).durability(durability);
                 Ok(Box::new(builder.on_damage(on_damage).build()?))
             }
+            Tier::Sqlite => {
+                let on_damage = match on_damage {
+                    OnDamage::Error => nanotier_sqlite::OnDamage::Error,
+                    OnDamage::StartCold => nanotier_sqlite::OnDamage::StartCold,
+                };
+                let builder = SqliteStore::builder(folder.join("store.db")).durability(durability);
+                Ok(Box::new(builder.on_damage(on_damage).build()?))
+            }
         }
     }
 
@@ -42,6 +52,15 @@ impl Tier {
     fn is_shared(self) -> bool {
         match self {
             Tier::Redb => false,
+            Tier::Sqlite => true,
+        }
+    }
+
+    /// Whether a quota, or a limit on the size of a process's files, is told as a full disk is. SQLite tells only that one.
+    fn tells_limits(self) -> bool {
+        match self {
+            Tier::Redb => true,
+            Tier::Sqlite => false,
         }
     }
 }
@@ -84,11 +103,16 @@ impl Kind {
     pub(crate) fn aborts_on_damage(self) -> bool {
         match self.tier {
             Tier::Redb => true,
+            Tier::Sqlite => false,
         }
     }
 
     pub(crate) fn is_shared(self) -> bool {
         self.tier.is_shared()
+    }
+
+    pub(crate) fn tells_limits(self) -> bool {
+        self.tier.tells_limits()
     }
 
     /// Opens the store of this folder, and creates what is missing.

@@ -15,6 +15,8 @@ pub(crate) const TIERS: &[Candidate] = &[
     Candidate { name: "memory", keeps: Keeps::UntilClosed, only: ALL, open: |_| inline(MemoryStore::new()) },
     Candidate { name: "redb", keeps: Keeps::Files, only: ALL, open: |folder| inline(redb(folder).build()?) },
     Candidate { name: "redb, 16 bytes", keeps: Keeps::Files, only: LIMIT, open: |folder| inline(redb(folder).value_len_max(16).build()?) },
+    #[cfg(feature = "sqlite")]
+    Candidate { name: "sqlite", keeps: Keeps::Files, only: ALL, open: |folder| inline(sqlite(folder).build()?) },
 ];
 
 /// The ways values are shaped on their way into a tier, beginning with as they are.
@@ -36,6 +38,12 @@ fn redb(folder: &Path) -> nanotier_redb::Builder {
     // The kit holds the other durabilities to the contract in the tier's own tests: here nobody waits for the disk.
     let durability = Durability::Async { loss_window: Duration::from_millis(50) };
     RedbStore::builder(folder.join("cache.redb")).durability(durability)
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(folder: &Path) -> nanotier::sqlite::Builder {
+    let durability = Durability::Async { loss_window: Duration::from_millis(50) };
+    nanotier::sqlite::SqliteStore::builder(folder.join("cache.db")).durability(durability)
 }
 
 fn shaped(tier: AnyTier, options: impl FnOnce(shaping::Builder) -> shaping::Builder) -> AnyTier {

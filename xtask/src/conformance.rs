@@ -19,6 +19,9 @@ fn command(workspace: &Workspace) -> Command {
         "--quiet",
         "-p",
         "nanotier",
+        // With the tiers that a plain `cargo test` leaves out.
+        "--features",
+        "sqlite",
         "--test",
         "conformance",
         "--",

@@ -40,6 +40,16 @@ pub trait Rows {
     /// What the engine said.
     fn floor(&self, namespace: &[u8]) -> Result<Option<Bytes>>;
 
+    /// The floor of a namespace and the row with a key of it, of one committed state: what every read and every judgement asks for.
+    /// An engine for which one question is cheaper than two answers both at once.
+    ///
+    /// # Errors
+    ///
+    /// What the engine said.
+    fn look(&self, namespace: &[u8], key: &[u8]) -> Result<(Option<Bytes>, Option<Bytes>)> {
+        Ok((self.floor(namespace)?, self.get(key)?))
+    }
+
     /// Shows the rows of `range`, in order, until there are no more or `visit` breaks off.
     ///
     /// # Errors
@@ -167,6 +177,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// True after [`close`](Backend::close).
     fn is_closed(&self) -> bool;
+
+    /// What was given until `until` may have missed a write: called after the handle's own [`Belief`](super::Belief) has heard of it. A
+    /// store that several processes share tells the others here; if it cannot now, with the next transaction that succeeds.
+    fn doubt(&self, until: Timestamp) {
+        let _ = until;
+    }
 
     /// From time to time, on the store's own thread, when a sweep has passed: compaction, checkpoints.
     ///

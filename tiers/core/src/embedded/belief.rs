@@ -38,6 +38,12 @@ impl Belief {
         Timestamp::from_millis(self.0.load(Relaxed))
     }
 
+    /// As [`doubt`](Self::doubt), told by another process: where the moment is not fixed yet, it will be no earlier anyway.
+    pub fn heard(&self, until: Timestamp) {
+        let raise = |since| (since < until.as_millis()).then_some(until.as_millis());
+        let _ = self.0.fetch_update(Relaxed, Relaxed, raise);
+    }
+
     /// What was given until `until` may have missed a write.
     pub fn doubt(&self, until: Timestamp, now: impl FnOnce() -> Timestamp) {
         let _ = self.since(now);

@@ -33,8 +33,9 @@ impl Row {
         path: &Path<'_>,
         key: &[u8],
     ) -> Result<Self> {
-        let floor = Floor::read(rows, path.namespace())?;
-        let Some(bytes) = rows.get(key)? else {
+        let (floor, row) = rows.look(path.namespace().as_str().as_bytes(), key)?;
+        let floor = Floor::of(floor.as_deref());
+        let Some(bytes) = row else {
             return Ok(Self { entry: Entry::Absent, floor, unreadable: false, framed_len: None });
         };
         let framed_len = Some(bytes.len());
@@ -77,7 +78,11 @@ pub enum Floor {
 impl Floor {
     /// What is kept for the namespace of a path.
     pub(super) fn read(rows: &(impl Rows + ?Sized), namespace: &Namespace) -> Result<Self> {
-        Ok(rows.floor(namespace.as_str().as_bytes())?.map_or(Self::None, |floor| Self::parse(&floor)))
+        Ok(Self::of(rows.floor(namespace.as_str().as_bytes())?.as_deref()))
+    }
+
+    fn of(kept: Option<&[u8]>) -> Self {
+        kept.map_or(Self::None, Self::parse)
     }
 
     /// What these bytes say.

@@ -1,0 +1,322 @@
+//! The open database: reading what was committed, committing, and telling other processes what they have to doubt.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use nanotier_tier::embedded::{Backend, RowsMut, Wanted};
+use nanotier_tier::{Durability, Error, ErrorKind, Result, Timestamp};
+use parking_lot::Mutex;
+use rusqlite::{Connection, params};
+
+use crate::builder::Config;
+use crate::error::{NAME, error, io_while_doing, while_doing};
+use crate::file::{self, Link, Opened};
+use crate::openers::Presence;
+use crate::readers::{Heard, Readers, View};
+use crate::rows::{Doing, Last};
+use crate::wal::Wal;
+
+/// How long telling others of a doubt may hold up whoever found it. What is not told then goes with the next transaction.
+const TELLING_MAX: Duration = Duration::from_millis(100);
+
+/// A SQLite database as what a store stands on.
+pub(crate) struct Sqlite {
+    pub(crate) config: Arc<Config>,
+    heard: Arc<Heard>,
+    readers: Readers,
+    writer: Mutex<Writer>,
+    owed: Owed,
+    is_closed: AtomicBool,
+    /// Set by a reader who met damage: the next writer opens the database anew, and looks at all of it.
+    suspect: AtomicBool,
+}
+
+/// What other processes have to be told with the next transaction.
+#[derive(Debug, Default)]
+struct Owed {
+    /// Everything that was given may be lost.
+    lost: AtomicBool,
+    /// What was given until then may have missed something, in milliseconds.
+    doubted_until: AtomicU64,
+}
+
+struct Writer {
+    state: State,
+    /// `None` once it was left.
+    presence: Option<Presence>,
+    samples: Cell<u64>,
+    marked_closed: bool,
+}
+
+enum State {
+    Open {
+        link: Link,
+        wal: Wal,
+    },
+    /// A transaction failed in a way that may be the connection's. The next one opens it anew.
+    Failed {
+        was_damaged: bool,
+    },
+    Closed,
+}
+
+impl Sqlite {
+    /// Opens the database.
+    pub(crate) fn open(mut config: Config) -> Result<Self> {
+        config.path = file::find_or_create(&config.path)?;
+        let presence = Presence::take(&config.path).map_err(io_while_doing("open"))?;
+        let opened = file::open(&config, &presence, config.check_on_open).and_then(|mut opened| {
+            let wal = Wal::watch(&config, &mut opened.link)?;
+            Ok((opened, wal))
+        });
+        let (Opened { link, lost, believed_since }, wal) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                presence.give_up();
+                return Err(error);
+            }
+        };
+        let config = Arc::new(config);
+        let heard = Arc::new(Heard::new(lost, believed_since));
+        let readers = Readers::new(config.clone(), heard.clone());
+        let state = State::Open { link, wal };
+        let writer = Mutex::new(Writer {
+            state,
+            presence: Some(presence),
+            samples: Cell::new(0),
+            marked_closed: false,
+        });
+        let (is_closed, suspect) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { config, heard, readers, writer, owed: Owed::default(), is_closed, suspect })
+    }
+
+    pub(crate) fn belief(&self) -> nanotier_tier::embedded::Belief {
+        self.heard.belief.clone()
+    }
+
+    /// For who writes: the connection, opened anew if need be.
+    fn reopen_if_failed(&self, writer: &mut Writer) -> Result<()> {
+        let was_damaged = match writer.state {
+            State::Open { .. } if self.suspect.swap(false, Relaxed) => {
+                writer.state = State::Failed { was_damaged: true };
+                true
+            }
+            State::Open { .. } => return Ok(()),
+            State::Failed { was_damaged } => was_damaged,
+            State::Closed => return Err(error(ErrorKind::Closed, "write")),
+        };
+        self.readers.renew();
+        let Some(own) = &writer.presence else { return Err(error(ErrorKind::Closed, "write")) };
+        let Opened { mut link, lost, believed_since } = file::open(&self.config, own, was_damaged)?;
+        let wal = Wal::watch(&self.config, &mut link)?;
+        self.heard.note(lost, believed_since);
+        writer.state = State::Open { link, wal };
+        Ok(())
+    }
+
+    /// Works in a transaction and commits it. Says whether it is on disk.
+    fn commit(
+        &self,
+        writer: &mut Writer,
+        work: &mut dyn FnMut(&mut dyn RowsMut) -> Result<Wanted>,
+    ) -> Result<bool> {
+        self.reopen_if_failed(writer)?;
+        let Writer { state: State::Open { link, wal }, presence, samples, marked_closed } = writer else {
+            return Err(error(ErrorKind::Closed, "write"));
+        };
+        wal.check_room(link)?;
+        let Link { connection, .. } = &*link;
+        plainly(connection, "BEGIN IMMEDIATE")?;
+        let mut open = RollBack(Some(connection));
+        let owes = self.tell_owed(connection)?;
+        let mut doing = Doing {
+            connection,
+            sql: &self.config.sql,
+            heard: &self.heard,
+            own: presence.as_ref().map_or(0, |presence| presence.id),
+            last: RefCell::new(Last::default()),
+            samples,
+            marked_closed: false,
+        };
+        let wanted = work(&mut doing)?;
+        let closes = doing.marked_closed;
+        if wanted == Wanted::Nothing && !owes {
+            return Ok(false);
+        }
+        plainly(connection, "COMMIT")?;
+        open.0 = None;
+        *marked_closed |= closes;
+        self.owed.told(owes);
+        let is_sync = self.config.durability == Durability::Sync;
+        if wanted == Wanted::Flush && !is_sync {
+            wal.flush()?;
+        }
+        wal.bound(link);
+        Ok(is_sync || wanted == Wanted::Flush)
+    }
+
+    /// Says to others what they have to doubt. True if there was anything.
+    fn tell_owed(&self, connection: &Connection) -> Result<bool> {
+        let until = self.owed.doubted_until.load(Relaxed);
+        let lost = self.owed.lost.load(Relaxed);
+        if lost {
+            connection.execute(&self.config.sql.lose, []).map_err(while_doing("write"))?;
+        }
+        if until > 0 {
+            let until = i64::try_from(until).unwrap_or(i64::MAX);
+            connection.execute(&self.config.sql.doubt, params![until]).map_err(while_doing("write"))?;
+        }
+        Ok(lost || until > 0)
+    }
+
+    /// After a failure: whether the connection is to be trusted, and what was given.
+    #[cold]
+    fn fail(&self, writer: &mut Writer, failure: &Error) {
+        if !matches!(failure.kind(), ErrorKind::Storage | ErrorKind::Corrupt) {
+            // It was refused, and rolled back: full, locked by others.
+            return;
+        }
+        // A write or a flush that the disk refused may have taken along what was acknowledged before, and not yet flushed.
+        self.owed.lost.store(true, Relaxed);
+        self.heard.belief.lose();
+        if matches!(writer.state, State::Open { .. }) {
+            writer.state = State::Failed { was_damaged: failure.kind() == ErrorKind::Corrupt };
+        }
+    }
+}
+
+impl Owed {
+    fn told(&self, owes: bool) {
+        if owes {
+            // What came meanwhile is told again, which harms nothing but a commit.
+            self.lost.store(false, Relaxed);
+            self.doubted_until.store(0, Relaxed);
+        }
+    }
+}
+
+/// A transaction that is rolled back unless it is said to be over.
+struct RollBack<'c>(Option<&'c Connection>);
+
+impl Drop for RollBack<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.filter(|connection| !connection.is_autocommit()) {
+            // If even that fails, so does the next transaction, and the connection is opened anew.
+            let _ = plainly(connection, "ROLLBACK");
+        }
+    }
+}
+
+fn plainly(connection: &Connection, sql: &str) -> Result<()> {
+    let done = connection.prepare_cached(sql).and_then(|mut done| done.execute([]));
+    done.map(drop).map_err(while_doing("write"))
+}
+
+impl Backend for Sqlite {
+    const NAME: &'static str = NAME;
+    type View = View;
+
+    fn read<T>(&self, read: impl FnOnce(&View) -> Result<T>) -> Result<T> {
+        self.readers.read(read).inspect_err(|failure| {
+            if failure.kind() == ErrorKind::Corrupt {
+                self.suspect.store(true, Relaxed);
+            }
+        })
+    }
+
+    fn transact(&self, work: &mut dyn FnMut(&mut dyn RowsMut) -> Result<Wanted>) -> Result<bool> {
+        let mut writer = self.writer.lock();
+        let committed = self.commit(&mut writer, work);
+        committed.inspect_err(|failure| self.fail(&mut writer, failure))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.is_closed.store(true, Relaxed);
+        self.readers.close();
+        let mut writer = self.writer.lock();
+        let closed = match std::mem::replace(&mut writer.state, State::Closed) {
+            State::Open { link, .. } => {
+                link.connection.close().map_err(|(_, failure)| while_doing("close")(failure))
+            }
+            State::Failed { .. } | State::Closed => Ok(()),
+        };
+        let left = match writer.presence.take() {
+            Some(presence) if writer.marked_closed => presence.leave().map_err(io_while_doing("close")),
+            // Unlocked, it says to the next one that this store was not closed.
+            _ => Ok(()),
+        };
+        closed.and(left)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Relaxed)
+    }
+
+    fn doubt(&self, until: Timestamp) {
+        self.owed.doubted_until.fetch_max(until.as_millis(), Relaxed);
+        let mut writer = self.writer.lock();
+        if let State::Open { link, .. } = &writer.state {
+            link.patience.set(self.config.busy_timeout.min(TELLING_MAX));
+        }
+        let told = self.commit(&mut writer, &mut |_| Ok(Wanted::Nothing));
+        if let Err(failure) = told {
+            self.fail(&mut writer, &failure);
+        }
+        if let State::Open { link, .. } = &writer.state {
+            link.patience.set(self.config.busy_timeout);
+        }
+    }
+
+    fn tidy(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        // Doubts that could not be told, and stores that ended without being closed.
+        let tended = self.tend(&mut writer);
+        if let State::Open { link, wal } = &mut writer.state {
+            wal.tidy(link);
+        }
+        tended.inspect_err(|failure| self.fail(&mut writer, failure))
+    }
+}
+
+impl Sqlite {
+    fn tend(&self, writer: &mut Writer) -> Result<()> {
+        self.reopen_if_failed(writer)?;
+        let Writer { state: State::Open { link, .. }, presence: Some(presence), .. } = &*writer else {
+            return Ok(());
+        };
+        let (connection, sql) = (&link.connection, &self.config.sql);
+        let ids = || -> rusqlite::Result<Vec<i64>> {
+            connection.prepare_cached(&sql.openers)?.query_map([], |row| row.get(0))?.collect()
+        };
+        let ids = ids().map_err(while_doing("sweep"))?;
+        let is_forgotten = !ids.contains(&presence.id);
+        if ids.len() > 1
+            || is_forgotten
+            || self.owed.lost.load(Relaxed)
+            || self.owed.doubted_until.load(Relaxed) > 0
+        {
+            plainly(connection, "BEGIN IMMEDIATE")?;
+            let mut open = RollBack(Some(connection));
+            let owes = self.tell_owed(connection)?;
+            let any_dead = file::forget_dead(&self.config, connection, presence.id)?;
+            if any_dead || is_forgotten {
+                connection.execute(&sql.lose, []).map_err(while_doing("sweep"))?;
+                connection.execute(&sql.come, [presence.id]).map_err(while_doing("sweep"))?;
+            }
+            if owes || any_dead || is_forgotten {
+                plainly(connection, "COMMIT")?;
+                open.0 = None;
+                self.owed.told(owes);
+            }
+        }
+        let heard = connection
+            .prepare_cached(&sql.meta)
+            .and_then(|mut ask| ask.query_row([], |row| Ok((row.get(1)?, row.get(2)?))));
+        let (lost, since) = heard.map_err(while_doing("sweep"))?;
+        self.heard.note(lost, since);
+        Ok(())
+    }
+}
