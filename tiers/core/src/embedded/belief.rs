@@ -44,6 +44,12 @@ impl Belief {
         let _ = self.0.fetch_update(Relaxed, Relaxed, raise);
     }
 
+    /// The moment, if anyone has asked for it since it was lost.
+    #[must_use]
+    pub fn known(&self) -> Option<Timestamp> {
+        Some(self.0.load(Relaxed)).filter(|since| *since != SINCE_ASKED).map(Timestamp::from_millis)
+    }
+
     /// What was given until `until` may have missed a write.
     pub fn doubt(&self, until: Timestamp, now: impl FnOnce() -> Timestamp) {
         let _ = self.since(now);
