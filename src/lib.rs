@@ -70,6 +70,12 @@ pub use tokio_spawner::TokioSpawner;
 pub use ttl::{TimeLeft, Ttl};
 pub use warm::{Cold, WarmEnd, WarmPhase, WarmProgress, WarmRestart, Warmth};
 
+/// The durable tier in a folder of log files, for the processes of one host (feature `file`).
+#[cfg(feature = "file")]
+pub mod file {
+    pub use nanotier_file::*;
+}
+
 /// The durable tier on redb (feature `redb`).
 #[cfg(feature = "redb")]
 pub mod redb {

@@ -14,7 +14,9 @@ use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, Instant};
 
 use nanotier_file::{Durability, FileStore};
-use nanotier_tier::{Clock, Encoded, Entry, Fingerprint, Intent, Namespace, Path, Record, Store, Version, Write, Wrote};
+use nanotier_tier::{
+    Clock, Encoded, Entry, Fingerprint, Intent, Namespace, Path, Record, Store, Version, Write, Wrote,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -52,7 +54,12 @@ fn put(store: &FileStore, space: &Namespace, key: Vec<u8>, n: u64) -> Result<()>
 }
 
 /// Medians of both, per operation, and of the ratio.
-fn compare(what: &str, times: usize, mut ours: impl FnMut() -> Result<()>, mut raw: impl FnMut() -> Result<()>) -> Result<()> {
+fn compare(
+    what: &str,
+    times: usize,
+    mut ours: impl FnMut() -> Result<()>,
+    mut raw: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let mut took = [Duration::ZERO; 2];
@@ -69,15 +76,23 @@ fn compare(what: &str, times: usize, mut ours: impl FnMut() -> Result<()>, mut r
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     };
-    println!("{what:44} {:9.2} us  raw {:9.2} us  ratio {:.3}", median(|r| r.0), median(|r| r.1), median(|r| r.2));
+    println!(
+        "{what:44} {:9.2} us  raw {:9.2} us  ratio {:.3}",
+        median(|r| r.0),
+        median(|r| r.1),
+        median(|r| r.2)
+    );
     Ok(())
 }
 
 fn gets(place: &FilePath) -> Result<()> {
     let space = Namespace::new("users")?;
     let folder = place.join("gets");
-    let store = FileStore::builder(&folder).durability(Durability::Async { loss_window: Duration::from_secs(1) }).build()?;
-    let names: Vec<PathBuf> = (0..ENTRIES).map(|n| place.join(format!("f/{:02x}/{n:032x}", n % 256))).collect();
+    let store = FileStore::builder(&folder)
+        .durability(Durability::Async { loss_window: Duration::from_secs(1) })
+        .build()?;
+    let names: Vec<PathBuf> =
+        (0..ENTRIES).map(|n| place.join(format!("f/{:02x}/{n:032x}", n % 256))).collect();
     for n in 0..256 {
         std::fs::create_dir_all(place.join(format!("f/{n:02x}")))?;
     }

@@ -8,12 +8,13 @@ use parking_lot::{Mutex, RwLock};
 use crate::builder::Config;
 use crate::change::{Doing, too_long};
 use crate::compaction::{self, Progress};
+use crate::disk::Disk;
 use crate::error::{NAME, error, while_doing};
 use crate::folder::{self, Locked};
-use crate::format::{BatchHeader, State};
+use crate::format::{BatchBuilder, BatchHeader, Change, SegmentHeader, State};
 use crate::log::{self, Log, Opened};
 use crate::processes::{self, Mark};
-use crate::segment::{Batch, Place, walk};
+use crate::segment::{Batch, Place, Segment, walk};
 
 /// How much a transaction compacts besides its own work: twice what it writes, within these.
 const STEP_MIN: u64 = 64 * 1024;
@@ -135,15 +136,14 @@ impl FileLog {
         for _ in 0..2 {
             let control = self.with(|log| Ok(log.control.clone()))?;
             let locked = folder::lock(&control, self.config.lock_patience, operation)?;
-            if !control.about().map_err(while_doing(operation))?.has_name {
+            if self.follow()? {
+                self.reload()?;
+            }
+            if !self.check_end(&control)? {
                 drop(locked);
                 self.open_again(writer)?;
                 continue;
             }
-            if self.follow()? {
-                self.reload()?;
-            }
-            self.check_end()?;
             self.log.write().as_mut().map_or(Ok(()), |log| log.abandon_segment(&self.config.folder))?;
             return Ok(locked);
         }
@@ -180,18 +180,21 @@ impl FileLog {
         Ok(())
     }
 
-    /// Sees to it that the last segment ends where it should: behind that lies what was never committed.
-    fn check_end(&self) -> Result<()> {
+    /// Sees to it that the last segment ends where it should: behind that lies what was never committed. False if the folder is gone.
+    fn check_end(&self, control: &Disk) -> Result<bool> {
         let (segment, end) = self.with(|log| Ok((log.active()?.clone(), log.state.end)))?;
         let about = segment.disk.about().map_err(while_doing("write"))?;
         if about.len > end {
             segment.disk.set_len(end).map_err(while_doing("write"))?;
         }
         if about.len < end || !about.has_name {
+            if !control.about().map_err(while_doing("write"))?.has_name {
+                return Ok(false);
+            }
             // Cut or removed by somebody else: whether that is an error or a cold start is said by reading it.
             self.reload()?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// After a flush that failed: what may not be on disk is written once more, elsewhere.
@@ -199,7 +202,7 @@ impl FileLog {
     fn mend(&self, writer: &mut Writer) -> Result<()> {
         let (segment, state) = self.with(|log| Ok((log.active()?.clone(), log.state)))?;
         if state.synced_end < state.end {
-            let start = Place { end: crate::format::SegmentHeader::END, last: segment.header.before };
+            let start = Place { end: SegmentHeader::END, last: segment.header.before };
             let synced = walk(&segment, start, state.synced_end, u64::MAX, &mut |_| true)?;
             let whole = walk(&segment, synced, state.end, 0, &mut |_| true)?;
             let len = usize::try_from(whole.end - synced.end).unwrap_or(usize::MAX);
@@ -211,7 +214,7 @@ impl FileLog {
             let header = self.with(|log| Ok(log.next_header(synced.end, synced.last)))?;
             self.with_mut(Log::begin_segment)?;
             let next = folder::create_segment(&self.config.folder, header, &bytes)?;
-            let end = crate::format::SegmentHeader::END + len as u64;
+            let end = SegmentHeader::END + len as u64;
             let generation = state.generation.wrapping_add(1);
             let mut log = self.log.write();
             let log = log.as_mut().ok_or_else(|| closed("write"))?;
@@ -297,7 +300,7 @@ impl FileLog {
 
     fn roll_if_full(&self, writer: &mut Writer, more: u64) -> Result<()> {
         let end = self.with(|log| Ok(log.state.end))?;
-        if end > crate::format::SegmentHeader::END && end + more > self.config.segment_size {
+        if end > SegmentHeader::END && end + more > self.config.segment_size {
             self.roll(writer)?;
         }
         Ok(())
@@ -318,7 +321,7 @@ impl FileLog {
         }
     }
 
-    fn flush(&self, writer: &mut Writer, segment: &crate::segment::Segment) -> Result<()> {
+    fn flush(&self, writer: &mut Writer, segment: &Segment) -> Result<()> {
         segment.disk.sync().map_err(|source| {
             // The system may take it for written from now on: asking again would prove nothing.
             writer.is_suspect = true;
@@ -330,7 +333,7 @@ impl FileLog {
     fn append(
         &self,
         writer: &mut Writer,
-        batch: crate::format::BatchBuilder,
+        batch: BatchBuilder,
         is_flushed: bool,
         closes: Option<Timestamp>,
     ) -> Result<()> {
@@ -355,7 +358,7 @@ impl FileLog {
         let heads = BatchHeader::parse(&bytes).and_then(|header| Some((header, header.heads(&bytes)?)));
         let changes = heads.and_then(|(header, heads)| header.changes(heads)).unwrap_or_default();
         for change in &changes {
-            if let crate::format::Change::Begins { segment } = change {
+            if let Change::Begins { segment } = change {
                 next.first = *segment;
             }
         }

@@ -176,7 +176,7 @@ impl RowsMut for Doing<'_> {
             let stay = log.index.range(range).filter(|(key, _)| !self.overrides(key));
             Ok(stay.map(|(key, slot)| key.len() as u64 + u64::from(slot.len)).sum::<u64>())
         })?;
-        let ours: Vec<(Vec<u8>, Option<(usize, usize)>)> =
+        let ours: Vec<_> =
             self.rows.range::<[u8], _>(range).map(|(key, place)| (key.clone(), *place)).collect();
         let our_bytes: u64 =
             ours.iter().filter_map(|(key, place)| place.map(|(_, len)| (key.len() + len) as u64)).sum();

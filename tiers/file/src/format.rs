@@ -244,7 +244,7 @@ const FLOOR: u8 = 5;
 const BEGINS: u8 = 6;
 
 /// What a change takes besides its key and value.
-pub(crate) const CHANGE_LEN: u64 = 28;
+pub(crate) const CHANGE_LEN: usize = 28;
 
 /// A batch in the making: changes that are committed together.
 #[derive(Debug, Default)]
@@ -400,7 +400,7 @@ impl BatchHeader {
             let kind = *rest.first()?;
             let (key_len, second_len) = (u32_at(rest, 4)? as usize, u32_at(rest, 8)?);
             let (due, age) = (Timestamp::from_millis(u64_at(rest, 12)?), u64_at(rest, 20)?);
-            let behind = rest.get(CHANGE_LEN as usize..)?;
+            let behind = rest.get(CHANGE_LEN..)?;
             let (key, behind) = behind.split_at_checked(key_len)?;
             let second = behind.get(..second_len as usize);
             rest = match kind {

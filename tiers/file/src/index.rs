@@ -46,7 +46,7 @@ pub(crate) struct Index {
 }
 
 fn live_len(key: &[u8], len: usize) -> u64 {
-    CHANGE_LEN + (key.len() + len) as u64
+    (CHANGE_LEN + key.len() + len) as u64
 }
 
 impl Index {
@@ -167,10 +167,9 @@ impl Index {
         if slot.due != Timestamp::NEVER {
             self.due.remove(&(slot.due, key.clone()));
         }
-        if let Some(by_age) = &mut self.by_age {
-            if by_age.get(&slot.age).is_some_and(|there| there == key) {
-                by_age.remove(&slot.age);
-            }
+        let by_age = self.by_age.as_mut().filter(|by_age| by_age.get(&slot.age) == Some(key));
+        if let Some(by_age) = by_age {
+            by_age.remove(&slot.age);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use nanotier_tier::{ErrorKind, Result};
@@ -11,7 +12,9 @@ use crate::builder::{Config, OnDamage};
 use crate::disk::Disk;
 use crate::error::{damaged, error, while_doing};
 use crate::folder::{self, Locked, Present};
-use crate::format::{CONTROL_HEADER_LEN, CONTROL_LEN, Control, LAYOUT, STATES_LEN, SegmentHeader, State};
+use crate::format::{
+    CONTROL_HEADER_LEN, CONTROL_LEN, Control, LAYOUT, Link, STATES_LEN, SegmentHeader, State,
+};
 use crate::index::Index;
 use crate::processes::{self, Mark};
 use crate::segment::{self, Place, Segment, walk};
@@ -78,7 +81,7 @@ impl Log {
 
     /// Takes note of what others committed. Needs no lock, since what was committed does not change. What cannot be followed
     /// makes this [stale](Self::is_stale).
-    pub(crate) fn catch_up(&mut self, folder: &std::path::Path) -> Result<()> {
+    pub(crate) fn catch_up(&mut self, folder: &Path) -> Result<()> {
         let states = Self::read_states(&self.control)?;
         if self.is_stale || states == self.states {
             return Ok(());
@@ -100,7 +103,7 @@ impl Log {
         Ok(())
     }
 
-    fn follow(&mut self, folder: &std::path::Path, to: State) -> Result<bool> {
+    fn follow(&mut self, folder: &Path, to: State) -> Result<bool> {
         let mut number = self.state.segment;
         while number < to.segment {
             let next = match Segment::open(&segment::path(folder, number + 1)) {
@@ -157,7 +160,7 @@ impl Log {
     }
 
     /// A new segment behind the active one, which ends at `previous_end`, behind `before`.
-    pub(crate) fn next_header(&self, previous_end: u64, before: crate::format::Link) -> SegmentHeader {
+    pub(crate) fn next_header(&self, previous_end: u64, before: Link) -> SegmentHeader {
         let number = self.state.segment + 1;
         SegmentHeader { store: self.store, number, first: self.state.first, previous_end, before }
     }
@@ -169,7 +172,7 @@ impl Log {
     }
 
     /// Removes what somebody who ended, or failed, left of a segment that he was making. Under the lock.
-    pub(crate) fn abandon_segment(&mut self, folder: &std::path::Path) -> Result<()> {
+    pub(crate) fn abandon_segment(&mut self, folder: &Path) -> Result<()> {
         if self.state.begun == 0 {
             return Ok(());
         }
@@ -271,7 +274,8 @@ fn read(config: &Config, control: &Arc<Disk>, reading: Reading) -> Result<Log> {
     states.copy_from_slice(&bytes[CONTROL_HEADER_LEN..]);
     let present = folder::look(&config.folder, Some(store))?;
     let state = State::newest(&states);
-    if present.segments.is_empty() && state.is_some_and(|state| state.commit == 0) {
+    // The first segment is made last.
+    if state.is_some_and(|state| state.commit == 0 && present.last_name < state.segment) {
         return create_first_segment(config, control, store, states);
     }
     let extent = Extent::of(&present, state, reading)?;
@@ -282,7 +286,7 @@ fn read(config: &Config, control: &Arc<Disk>, reading: Reading) -> Result<Log> {
         state: state.unwrap_or(State { generation: random_generation(), ..State::default() }),
         index: Index::new(config.bytes_max.is_some()),
         segments: BTreeMap::new(),
-        place: Place { end: SegmentHeader::END, last: crate::format::Link::default() },
+        place: Place { end: SegmentHeader::END, last: Link::default() },
         is_stale: false,
     };
     log.read_extent(&present, extent)?;
@@ -392,7 +396,7 @@ impl Log {
     }
 
     /// Cuts the torn end off, brings what is left to disk, and tells all that it is so.
-    fn finish_recovery(&mut self, folder: &std::path::Path) -> Result<()> {
+    fn finish_recovery(&mut self, folder: &Path) -> Result<()> {
         let (end, active) = (self.place.end, self.active()?.clone());
         if active.disk.about().map_err(while_doing("open"))?.len > end {
             active.disk.set_len(end).map_err(while_doing("open"))?;
@@ -441,7 +445,7 @@ fn create_first_segment(
     states: [u8; STATES_LEN],
 ) -> Result<Log> {
     let state = State::newest(&states).ok_or_else(|| damaged("the control file is damaged"))?;
-    let (number, before) = (state.segment, crate::format::Link::default());
+    let (number, before) = (state.segment, Link::default());
     let header = SegmentHeader { store, number, first: number, previous_end: 0, before };
     let segment = folder::create_segment(&config.folder, header, &[])?;
     Ok(Log {

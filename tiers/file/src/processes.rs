@@ -71,11 +71,8 @@ impl Found {
         let mut bytes = [0; OPEN.len()];
         disk.read_at(&mut bytes, 0)?;
         // An empty one is left of somebody who had not begun.
-        if len == 0 || bytes == CLOSED {
-            self.free.push(disk)
-        } else {
-            self.dead.push(disk)
-        }
+        let marks = if len == 0 || bytes == CLOSED { &mut self.free } else { &mut self.dead };
+        marks.push(disk);
         Ok(())
     }
 

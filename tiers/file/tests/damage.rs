@@ -102,7 +102,10 @@ fn a_flipped_bit_in_any_byte_costs_misses_or_is_refused_and_brings_nothing_back(
             let bytes = fs::read(good.file().join(&name)).unwrap();
             let mut opened = 0;
             // Of long values each hundredth byte.
-            let is_value = |at: &usize| bytes[at.saturating_sub(3)..].iter().take(6).all(|byte| *byte == bytes[*at]) && bytes[*at] != 0;
+            let is_value = |at: &usize| {
+                bytes[at.saturating_sub(3)..].iter().take(6).all(|byte| *byte == bytes[*at])
+                    && bytes[*at] != 0
+            };
             let places: Vec<usize> = (0..bytes.len()).filter(|at| !is_value(at) || at % 100 == 0).collect();
             for at in &places {
                 let place = copy(&good);
@@ -154,7 +157,8 @@ fn a_crash_at_any_byte_of_what_was_not_flushed_leaves_everything_up_to_some_batc
     let place = Place::new();
     assert_eq!(place.put(&place.open(), "a", 1, b"flushed"), Wrote::Done);
     let store = place.open_with(|builder| builder.durability(LONG));
-    let flushed = fs::metadata(place.segment(1)).unwrap().len() as usize;
+    let len = |place: &Place| fs::read(place.segment(1)).unwrap().len();
+    let flushed = len(&place);
     let test = space("test");
     let two = |n: u64| {
         let record = place.record(n, format!("{n}").as_bytes());
@@ -170,7 +174,7 @@ fn a_crash_at_any_byte_of_what_was_not_flushed_leaves_everything_up_to_some_batc
             5 => assert_eq!(place.clear(&store, &test, n), Wrote::Done),
             _ => two(n),
         }
-        states.push((fs::metadata(place.segment(1)).unwrap().len() as usize, state(&store)));
+        states.push((len(&place), state(&store)));
     }
     let bytes = fs::read(place.segment(1)).unwrap();
     let good = copy(&place);
@@ -250,7 +254,13 @@ fn files_that_are_not_ours_are_never_touched() {
     fs::remove_file(place.file().join("theirs")).unwrap();
 
     let store = place.open_with(|builder| builder.segment_size(4096));
-    let theirs = ["theirs", "nanotier-0000000000000abc.log", "nanotier-notes.log", "nanotier-process-00ff", "nanotier.news"];
+    let theirs = [
+        "theirs",
+        "nanotier-0000000000000abc.log",
+        "nanotier-notes.log",
+        "nanotier-process-00ff",
+        "nanotier.news",
+    ];
     for name in theirs {
         fs::write(place.file().join(name), format!("{name}, of somebody else")).unwrap();
     }
@@ -261,7 +271,10 @@ fn files_that_are_not_ours_are_never_touched() {
     assert_eq!(place.clear(&store, &space("test"), 100), Wrote::Done);
     store.sweep().unwrap();
     drop(store);
-    let segment = files(&place).into_iter().find(|name| name.ends_with(".log") && name.starts_with("nanotier-000000000000000")).unwrap();
+    let segment = files(&place)
+        .into_iter()
+        .find(|name| name.ends_with(".log") && name.starts_with("nanotier-000000000000000"))
+        .unwrap();
     fs::write(place.file().join(segment), b"nTrLog\x93\0 damaged").unwrap();
     let store = place.open_with(|builder| builder.on_damage(OnDamage::StartCold));
     assert_eq!(place.put(&store, "k", 1, b"cold"), Wrote::Done);

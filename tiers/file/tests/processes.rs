@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use common::*;
 use nanotier_file::{Durability, FileStore};
 use nanotier_tier::{
-    Change, Cleared, Clock, Context, Entry, PageRequest, Path, Record, Renewal, Store, Timestamp, Update, Updated,
-    Write, Wrote, read_counter,
+    Change, Cleared, Clock, Context, Entry, PageRequest, Path, Record, Renewal, Store, Timestamp, Update,
+    Updated, Write, Wrote, read_counter,
 };
 
 const CHILDREN: u64 = 3;
@@ -48,7 +48,8 @@ fn update(store: &FileStore, key: &str, n: u64, change: Change) -> Updated {
 
 fn put(store: &FileStore, key: &str, n: u64, value: &[u8]) -> Wrote {
     let test = space("test");
-    let value = nanotier_tier::Encoded { bytes: value.to_vec().into(), fingerprint: nanotier_tier::Fingerprint(7) };
+    let value =
+        nanotier_tier::Encoded { bytes: value.to_vec().into(), fingerprint: nanotier_tier::Fingerprint(7) };
     let record = Record { version: v(n), ..Record::new(value, Clock::coarse().wall()) };
     write(store, Write::put(Path::new(&test, key.as_bytes()), &record)).unwrap()
 }
@@ -72,9 +73,13 @@ fn child_that_competes() {
     for round in 0..ROUNDS {
         let by = Change::Increment { by: 1, lifetime: Renewal::Fixed(None) };
         assert!(matches!(update(&store, "count", 1, by), Updated::Counted { .. }));
-        let mine = nanotier_tier::Encoded { bytes: "mine".into(), fingerprint: nanotier_tier::Fingerprint(7) };
+        let mine =
+            nanotier_tier::Encoded { bytes: "mine".into(), fingerprint: nanotier_tier::Fingerprint(7) };
         let mine = Record { version: v(1), ..Record::new(mine, Clock::coarse().wall()) };
-        added += u64::from(matches!(update(&store, &format!("add {round}"), 1, Change::Add(mine)), Updated::Done(_)));
+        added += u64::from(matches!(
+            update(&store, &format!("add {round}"), 1, Change::Add(mine)),
+            Updated::Done(_)
+        ));
         let take = update(&store, &format!("take {round}"), 1, Change::Take);
         taken += u64::from(matches!(take, Updated::Taken(Some(_))));
         let own = format!("own {number} {}", round % 5);
@@ -127,7 +132,8 @@ fn child_that_is_killed() {
 #[test]
 fn a_process_killed_at_any_moment_loses_nothing_acknowledged_and_stops_nobody() {
     let place = Place::new();
-    let build = || FileStore::builder(place.file()).segment_size(16 * 1024).sweep_interval(Duration::from_millis(20));
+    let build =
+        || FileStore::builder(place.file()).segment_size(16 * 1024).sweep_interval(Duration::from_millis(20));
     let store = build().build().unwrap();
     let mut last_own = 0;
     for number in 10..18 {
@@ -141,7 +147,8 @@ fn a_process_killed_at_any_moment_loses_nothing_acknowledged_and_stops_nobody() 
         victim.kill().unwrap();
         let said = victim.wait_with_output().unwrap().stdout;
         let said = String::from_utf8_lossy(&said);
-        let done: Vec<u64> = said.split("done ").skip(1).filter_map(|word| word.split_once(' ')?.0.parse().ok()).collect();
+        let done: Vec<u64> =
+            said.split("done ").skip(1).filter_map(|word| word.split_once(' ')?.0.parse().ok()).collect();
         let check = |store: &FileStore| {
             for n in done.iter().rev().take(7) {
                 let key = format!("own {number} {}", n % 7);
@@ -182,7 +189,10 @@ fn what_one_handle_wrote_another_sees_at_once_across_segments_compaction_and_cle
     assert_eq!(one.usage().unwrap(), other.usage().unwrap());
     let test = space("test");
     let seen = found(&other, &test, "key 1").entry.version();
-    assert_eq!(one.clear(&Cleared { namespace: &test, version: v(1000), as_of: place.now() }).unwrap(), Wrote::Done);
+    assert_eq!(
+        one.clear(&Cleared { namespace: &test, version: v(1000), as_of: place.now() }).unwrap(),
+        Wrote::Done
+    );
     assert_ne!(found(&other, &test, "key 1").entry.version(), seen);
     assert_eq!(other.list(&test, &PageRequest::default()).unwrap().entries, []);
     assert_eq!(place.put(&other, "key 1", 999, b"late"), Wrote::Older(v(1000)));

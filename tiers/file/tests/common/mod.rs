@@ -32,7 +32,7 @@ impl Observer for Told {
 impl Place {
     pub fn new() -> Self {
         let (clock, hands) = Clock::manual();
-        Self { folder: tempfile::tempdir().unwrap(), clock, hands, told: Arc::default() }
+        Self { folder: fast_folder(), clock, hands, told: Arc::default() }
     }
 
     pub fn file(&self) -> std::path::PathBuf {
@@ -110,6 +110,11 @@ impl Place {
         let path = Path::new(&space, key.as_bytes());
         store.update(&Update { path, change, version: v(version), as_of: self.now() })
     }
+}
+
+/// A folder in memory, where there is one: what is tested does not need a disk that takes its time to flush.
+fn fast_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 pub fn v(n: u64) -> Version {
