@@ -251,6 +251,9 @@ pub(crate) const CHANGE_LEN: usize = 28;
 pub(crate) struct BatchBuilder {
     heads: Vec<u8>,
     values: Vec<u8>,
+    /// Folded from the last bytes of each value. A record ends with its own CRC, so the CRC of all of it is the same for all records:
+    /// without this, batches of different records could have one checksum, and take each other's place in the chain.
+    ends: u32,
 }
 
 /// A key or value, or all of them together, that no length field can hold.
@@ -297,6 +300,8 @@ impl BatchBuilder {
         self.head(PUT, key, value.len(), due, age)?;
         let at = self.values.len();
         self.values.extend(value);
+        let end = value.last_chunk().map_or(0, |last| u32::from_le_bytes(*last));
+        self.ends = self.ends.rotate_left(5) ^ end;
         Ok((at, value.len()))
     }
 
@@ -338,7 +343,7 @@ impl BatchBuilder {
         bytes.extend(heads_len.to_le_bytes());
         bytes.extend(crc32c::crc32c(&self.values).to_le_bytes());
         bytes.extend(before.sum.to_le_bytes());
-        bytes.extend([0; 4]);
+        bytes.extend(self.ends.to_le_bytes());
         bytes.extend(self.heads);
         let sum = crc32c::crc32c(&bytes[8..]);
         bytes[4..8].copy_from_slice(&sum.to_le_bytes());

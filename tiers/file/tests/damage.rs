@@ -203,6 +203,26 @@ fn a_crash_at_any_byte_of_what_was_not_flushed_leaves_everything_up_to_some_batc
 }
 
 #[test]
+fn a_batch_of_another_past_does_not_count_however_whole_it_is() {
+    let make = |second: &[u8]| {
+        let place = Place::new();
+        drop(place.open());
+        let store = place.open_with(|builder| builder.durability(LONG));
+        assert_eq!(place.put(&store, "a", 1, b"first"), Wrote::Done);
+        assert_eq!(place.put(&store, "a", 2, second), Wrote::Done);
+        let end = fs::read(place.segment(1)).unwrap().len();
+        assert_eq!(place.put(&store, "a", 3, b"third"), Wrote::Done);
+        let crashed = copy(&place);
+        (crashed, end)
+    };
+    let ((one, end), (other, _)) = (make(b"one"), make(b"two"));
+    let spliced =
+        [&fs::read(one.segment(1)).unwrap()[..end], &fs::read(other.segment(1)).unwrap()[end..]].concat();
+    fs::write(one.segment(1), spliced).unwrap();
+    assert_eq!(value(&one.open(), "a").unwrap(), b"one");
+}
+
+#[test]
 fn a_damaged_value_is_a_miss_told_once_and_mended_by_the_next_put() {
     let place = good_place(true);
     let mut bytes = fs::read(place.segment(1)).unwrap();
