@@ -44,7 +44,7 @@ fn place() -> PathBuf {
 
 fn put(store: &FileStore, value: &'static [u8]) {
     let space = Namespace::new("fuzz").expect("a good name");
-    let value = Encoded { bytes: Bytes::from_static(value), fingerprint: Fingerprint(0) };
+    let value = Encoded::new(Bytes::from_static(value), Fingerprint(0));
     let now = Timestamp::from_millis(1);
     let record = Record { version: Version::from_parts(u64::MAX, 1), ..Record::new(value, now) };
     let _ = store.write(&[Write::put(Path::new(&space, &b"k"[..]), &record)]).map(drop);

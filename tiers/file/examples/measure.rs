@@ -44,7 +44,7 @@ fn key(n: usize) -> Vec<u8> {
 
 fn record(n: u64) -> Record {
     let bytes: Vec<u8> = n.to_le_bytes().into_iter().cycle().take(VALUE_LEN).collect();
-    let value = Encoded { bytes: bytes.into(), fingerprint: Fingerprint(1) };
+    let value = Encoded::new(bytes, Fingerprint(1));
     Record { version: Version::from_parts(n, 1), ..Record::new(value, Clock::coarse().wall()) }
 }
 

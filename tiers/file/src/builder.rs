@@ -74,6 +74,8 @@ impl Builder {
     pub const SEGMENT_SIZE_DEFAULT: u64 = 16 * 1024 * 1024;
     /// The shortest length of segments.
     pub const SEGMENT_SIZE_MIN: u64 = 4 * 1024;
+    /// The least that all rows together may be bounded to, in bytes: the longest key and its record fit.
+    pub const BYTES_MAX_MIN: u64 = 128 * 1024;
     /// How long a writer waits for another process unless told otherwise.
     pub const LOCK_PATIENCE_DEFAULT: Duration = Duration::from_secs(10);
     /// The largest value unless told otherwise, in bytes.
@@ -134,8 +136,11 @@ impl Builder {
         self
     }
 
-    /// How many bytes all rows together may take, keys and framed records; those that were taken longest ago leave first. Unbounded
-    /// by default. The folder holds up to twice as much, and twice a [segment](Self::segment_size). The same in all processes
+    /// How many bytes all rows together may take, keys and headers of 100 bytes included. Unbounded by default.
+    ///
+    /// A write that finds no room lets others leave, in its own transaction: what has expired first, then what was taken longest ago. The
+    /// version of what leaves is kept for the horizon in a mark of 100 bytes, so that nothing older comes back. Locks, counters and marks
+    /// do not leave: a store full of them answers [`ErrorKind::Full`], and [`ErrorKind::TooLarge`] for a record larger than all this. The folder holds up to twice as much, and twice a [segment](Self::segment_size). The same in all processes
     /// that share it.
     pub fn bytes_max(mut self, bytes: u64) -> Self {
         self.config.bytes_max = Some(bytes);
@@ -207,8 +212,11 @@ impl Builder {
         if config.segment_size < Self::SEGMENT_SIZE_MIN {
             return Err(refused(format!("a segment has at least {} bytes", Self::SEGMENT_SIZE_MIN)));
         }
-        if config.bytes_max == Some(0) {
-            return Err(refused("a store of no bytes holds nothing: use NullStore"));
+        if config.bytes_max.is_some_and(|bytes| bytes < Self::BYTES_MAX_MIN) {
+            return Err(refused(format!(
+                "a store is bounded to {} bytes or more, or not at all",
+                Self::BYTES_MAX_MIN
+            )));
         }
         if value_len_max == 0 || value_len_max > Self::VALUE_LEN_LIMIT {
             return Err(refused(format!("the largest value has 1 to {} bytes", Self::VALUE_LEN_LIMIT)));

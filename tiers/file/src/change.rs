@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
 use nanotier_tier::embedded::{Range, Rows, RowsMut, Visit};
+use nanotier_tier::record::is_mark;
 use nanotier_tier::{Bytes, Error, ErrorKind, Result, Timestamp};
 use parking_lot::RwLock;
 
@@ -139,8 +140,10 @@ impl Rows for Doing<'_> {
 impl RowsMut for Doing<'_> {
     fn put(&mut self, key: &[u8], framed: &[u8], due: Timestamp) -> Result<()> {
         self.row_bytes = self.row_bytes - self.len_of(key)? + (key.len() + framed.len()) as u64;
-        self.last_age += 1;
-        let place = self.batch.put(key, framed, due, self.last_age).map_err(too_long)?;
+        // Marks have no age: they have to stay, and would stand before all that may leave.
+        let age = if is_mark(framed) { 0 } else { self.last_age + 1 };
+        self.last_age = self.last_age.max(age);
+        let place = self.batch.put(key, framed, due, age).map_err(too_long)?;
         self.rows.insert(key.to_vec(), Some(place));
         Ok(())
     }

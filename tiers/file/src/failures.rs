@@ -42,7 +42,7 @@ impl Place {
     /// A value of some length, so that segments fill up and are compacted.
     fn put(&self, store: &FileStore, n: u64) -> Result<Wrote> {
         let bytes = format!("{n:0900}").into_bytes();
-        let value = Encoded { bytes: bytes.into(), fingerprint: Fingerprint(0) };
+        let value = Encoded::new(bytes, Fingerprint(0));
         let record = Record { version: Version::from_parts(n, 1), ..Record::new(value, self.clock.wall()) };
         store.write(&[Write::put(Path::new(&self.space, &b"k"[..]), &record)])?.remove(0)
     }

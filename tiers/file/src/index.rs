@@ -34,7 +34,7 @@ pub(crate) struct Index {
     rows: BTreeMap<Key, Slot>,
     floors: BTreeMap<Box<[u8]>, Floor>,
     due: BTreeSet<(Timestamp, Key)>,
-    /// Only where something is evicted by age.
+    /// Only where something is evicted by age, and without marks, whose age is 0.
     by_age: Option<BTreeMap<u64, Key>>,
     /// Keys and values of all rows.
     row_bytes: u64,
@@ -154,7 +154,7 @@ impl Index {
         if due != Timestamp::NEVER {
             self.due.insert((due, key.clone()));
         }
-        if let Some(by_age) = &mut self.by_age {
+        if let Some(by_age) = self.by_age.as_mut().filter(|_| age > 0) {
             by_age.insert(age, key.clone());
         }
         self.rows.insert(key, slot);

@@ -18,7 +18,7 @@
 //! let users = Namespace::new("users")?;
 //! let path = Path::new(&users, &b"42"[..]);
 //! let now = nanotier_tier::Clock::coarse().wall();
-//! let value = Encoded { bytes: "Ada".into(), fingerprint: Fingerprint(0) };
+//! let value = Encoded::new("Ada", Fingerprint(0));
 //! let record = Record { version: Version::from_parts(now.as_millis() << 16, 1), ..Record::new(value, now) };
 //! store.write(&[Write::put(path.borrowed(), &record)])?; // on disk when this returns
 //!

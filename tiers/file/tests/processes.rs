@@ -48,8 +48,7 @@ fn update(store: &FileStore, key: &str, n: u64, change: Change) -> Updated {
 
 fn put(store: &FileStore, key: &str, n: u64, value: &[u8]) -> Wrote {
     let test = space("test");
-    let value =
-        nanotier_tier::Encoded { bytes: value.to_vec().into(), fingerprint: nanotier_tier::Fingerprint(7) };
+    let value = nanotier_tier::Encoded::new(value.to_vec(), nanotier_tier::Fingerprint(7));
     let record = Record { version: v(n), ..Record::new(value, Clock::coarse().wall()) };
     write(store, Write::put(Path::new(&test, key.as_bytes()), &record)).unwrap()
 }
@@ -73,8 +72,7 @@ fn child_that_competes() {
     for round in 0..ROUNDS {
         let by = Change::Increment { by: 1, lifetime: Renewal::Fixed(None) };
         assert!(matches!(update(&store, "count", 1, by), Updated::Counted { .. }));
-        let mine =
-            nanotier_tier::Encoded { bytes: "mine".into(), fingerprint: nanotier_tier::Fingerprint(7) };
+        let mine = nanotier_tier::Encoded::new("mine", nanotier_tier::Fingerprint(7));
         let mine = Record { version: v(1), ..Record::new(mine, Clock::coarse().wall()) };
         added += u64::from(matches!(
             update(&store, &format!("add {round}"), 1, Change::Add(mine)),

@@ -510,7 +510,7 @@ fn an_observer_may_use_the_store_it_is_told_about() {
         fn event(&self, _: &nanotier_tier::Event) {
             let store = self.0.get().and_then(std::sync::Weak::upgrade).unwrap();
             let test = space("test");
-            let value = Encoded { bytes: "mended".into(), fingerprint: Fingerprint(0) };
+            let value = Encoded::new("mended", Fingerprint(0));
             let record =
                 Record { version: v(9), ..Record::new(value, Timestamp::from_millis(1_000_000_000_000)) };
             assert_eq!(write(&store, Write::put(Path::new(&test, &b"k"[..]), &record)).unwrap(), Wrote::Done);
@@ -540,7 +540,7 @@ fn options_that_cannot_work_are_refused_with_a_sentence() {
         (|builder| builder.horizon(Duration::ZERO), "horizon"),
         (|builder| builder.sweep_interval(Duration::ZERO), "interval of sweeps"),
         (|builder| builder.segment_size(1000), "a segment has"),
-        (|builder| builder.bytes_max(0), "no bytes"),
+        (|builder| builder.bytes_max(1000), "bounded to"),
         (|builder| builder.value_len_max(0), "largest value"),
         (|builder| builder.value_len_max(usize::MAX), "largest value"),
         (|builder| builder.durability(Durability::Async { loss_window: Duration::ZERO }), "loss window"),
@@ -597,4 +597,27 @@ fn versions_are_total_so_two_writers_at_one_moment_are_ordered() {
     assert_eq!(put(2), Wrote::Done);
     assert_eq!(put(1), Wrote::Older(Version::from_parts(5, 2)));
     assert_eq!(put(3), Wrote::Done);
+}
+
+#[test]
+fn a_bounded_store_lets_the_oldest_leave_also_after_compaction_and_opening_again_and_keeps_their_versions() {
+    const MAX: u64 = 128 * 1024;
+    let place = Place::new();
+    let bounded = |builder: Builder| builder.bytes_max(MAX).segment_size(16 * 1024);
+    let mut store = place.open_with(bounded);
+    for n in 1..600 {
+        place.hands.advance(Duration::from_millis(1));
+        assert_eq!(place.put(&store, &format!("key {n}"), n, &[7; 1000]), Wrote::Done);
+        assert!(store.usage().unwrap().row_bytes <= MAX);
+        if n % 150 == 0 {
+            store.compact().unwrap();
+            drop(store);
+            store = place.open_with(bounded);
+        }
+    }
+    let is_there = |n: u64| value(&store, &format!("key {n}")).is_some();
+    let oldest = (1..600).find(|n| is_there(*n)).unwrap();
+    assert!((oldest..600).all(is_there), "what was taken later than any that stayed, stays");
+    assert!(oldest < 570, "{oldest}");
+    assert_eq!(place.put(&store, "key 500", 499, b"late"), Wrote::Older(v(500)));
 }

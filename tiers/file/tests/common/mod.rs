@@ -72,7 +72,7 @@ impl Place {
     }
 
     pub fn record(&self, version: u64, value: &[u8]) -> Record {
-        let value = Encoded { bytes: Bytes::copy_from_slice(value), fingerprint: Fingerprint(7) };
+        let value = Encoded::new(Bytes::copy_from_slice(value), Fingerprint(7));
         Record { version: v(version), ..Record::new(value, self.now()) }
     }
 
