@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use nanotier_file::FileStore;
 use nanotier_redb::RedbStore;
 use nanotier_sqlite::SqliteStore;
 use nanotier_tier::embedded::Embedded;
@@ -21,10 +22,11 @@ pub(crate) const LOSS_WINDOW: Duration = Duration::from_millis(20);
 pub(crate) enum Tier {
     Redb,
     Sqlite,
+    File,
 }
 
 impl Tier {
-    const ALL: &[(Tier, &str)] = &[(Tier::Redb, "redb"), (Tier::Sqlite, "sqlite")];
+    const ALL: &[(Tier, &str)] = &[(Tier::Redb, "redb"), (Tier::Sqlite, "sqlite"), (Tier::File, "file")];
 
     /// Opens the store of this folder, and creates what is missing.
     fn open(self, folder: &Path, durability: Durability, on_damage: OnDamage) -> TierResult<Box<dyn Store>> {
@@ -45,6 +47,15 @@ impl Tier {
                 let builder = SqliteStore::builder(folder.join("store.db")).durability(durability);
                 Ok(Box::new(builder.on_damage(on_damage).build()?))
             }
+            Tier::File => {
+                let on_damage = match on_damage {
+                    OnDamage::Error => nanotier_file::OnDamage::Error,
+                    OnDamage::StartCold => nanotier_file::OnDamage::StartCold,
+                };
+                // Small segments, so that new ones are begun and old ones compacted away all the time.
+                let builder = FileStore::builder(folder.join("store")).segment_size(256 * 1024);
+                Ok(Box::new(builder.durability(durability).on_damage(on_damage).build()?))
+            }
         }
     }
 
@@ -52,14 +63,14 @@ impl Tier {
     fn is_shared(self) -> bool {
         match self {
             Tier::Redb => false,
-            Tier::Sqlite => true,
+            Tier::Sqlite | Tier::File => true,
         }
     }
 
     /// Whether a quota, or a limit on the size of a process's files, is told as a full disk is. SQLite tells only that one.
     fn tells_limits(self) -> bool {
         match self {
-            Tier::Redb => true,
+            Tier::Redb | Tier::File => true,
             Tier::Sqlite => false,
         }
     }
@@ -103,7 +114,7 @@ impl Kind {
     pub(crate) fn aborts_on_damage(self) -> bool {
         match self.tier {
             Tier::Redb => true,
-            Tier::Sqlite => false,
+            Tier::Sqlite | Tier::File => false,
         }
     }
 

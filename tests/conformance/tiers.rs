@@ -13,6 +13,7 @@ use nanotier_redb::RedbStore;
 pub(crate) const TIERS: &[Candidate] = &[
     Candidate { name: "null", keeps: Keeps::Nothing, only: ALL, open: |_| inline(NullStore::new()) },
     Candidate { name: "memory", keeps: Keeps::UntilClosed, only: ALL, open: |_| inline(MemoryStore::new()) },
+    Candidate { name: "file", keeps: Keeps::Files, only: ALL, open: |folder| inline(file(folder).build()?) },
     Candidate { name: "redb", keeps: Keeps::Files, only: ALL, open: |folder| inline(redb(folder).build()?) },
     Candidate { name: "redb, 16 bytes", keeps: Keeps::Files, only: LIMIT, open: |folder| inline(redb(folder).value_len_max(16).build()?) },
     #[cfg(feature = "sqlite")]
@@ -33,6 +34,11 @@ pub(crate) const SHAPINGS: &[Shaping] = &[
 const ALL: &[&str] = &[];
 /// Those that are left where hardly a value fits.
 const LIMIT: &[&str] = &["a_large_value_comes_back_and_a_larger_one_is_refused"];
+
+fn file(folder: &Path) -> nanotier_file::Builder {
+    let durability = Durability::Async { loss_window: Duration::from_millis(50) };
+    nanotier_file::FileStore::builder(folder.join("cache")).durability(durability)
+}
 
 fn redb(folder: &Path) -> nanotier_redb::Builder {
     // The kit holds the other durabilities to the contract in the tier's own tests: here nobody waits for the disk.

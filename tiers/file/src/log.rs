@@ -320,15 +320,10 @@ impl Extent {
         let missing = || damaged("a segment is missing or damaged at its beginning");
         let last = match (state, reading) {
             (Some(state), Reading::Exact) => state.segment,
+            // After a power cut the state may be old: the log has moved on, and its beginning says so itself.
             (Some(state), Reading::Recovery) => {
-                let mut last = state.segment;
-                while present.segments.contains_key(&(last + 1)) {
-                    last += 1;
-                }
-                if present.segments.range(last + 1..).next().is_some() {
-                    return Err(missing());
-                }
-                last
+                let last = *present.segments.keys().next_back().ok_or_else(missing)?;
+                (last >= state.segment).then_some(last).ok_or_else(missing)?
             }
             (None, _) => *present.segments.keys().next_back().ok_or_else(missing)?,
         };

@@ -126,3 +126,28 @@ fn reads_go_on_while_others_write_and_compact() {
     });
     assert_eq!(*place.told.0.lock().unwrap(), [], "nothing unreadable was met");
 }
+
+#[test]
+fn a_log_that_has_moved_on_is_found_by_an_old_state_as_a_power_cut_may_leave_one() {
+    let place = Place::new();
+    let store = place.open_with(small);
+    let control = place.file().join("nanotier.control");
+    let old = std::fs::read(&control).unwrap();
+    for n in 1..200 {
+        assert_eq!(place.put(&store, &format!("key {}", n % 10), n, &[7; 700]), Wrote::Done);
+    }
+    assert!(!place.segment(1).exists());
+    let crashed = Place::new();
+    place.copy_to(&crashed);
+    std::fs::write(crashed.file().join("nanotier.control"), old).unwrap();
+    let store = crashed.open_with(small);
+    for n in 190..200 {
+        assert_eq!(found(&store, &space("test"), &format!("key {}", n % 10)).entry.version(), Some(v(n)));
+    }
+    // But not if a segment is missing in between.
+    let lost = Place::new();
+    place.copy_to(&lost);
+    let segments = (1..100).filter(|n| lost.segment(*n).exists()).collect::<Vec<u64>>();
+    std::fs::remove_file(lost.segment(segments[1])).unwrap();
+    assert_eq!(lost.try_open_with(small).unwrap_err().kind(), nanotier_tier::ErrorKind::Corrupt);
+}
