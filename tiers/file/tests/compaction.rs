@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use nanotier_file::{Builder, Durability, FileStore};
-use nanotier_tier::{Entry, Store, Wrote};
+use nanotier_tier::{Entry, Wrote};
 
 const SEGMENT: u64 = 8 * 1024;
 
