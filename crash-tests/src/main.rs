@@ -159,6 +159,13 @@ fn plant_all(wanted: &Wanted, report: &mut Report) {
                     let found = faults::no_panic("size limit", || faults::full_by_limit(kind));
                     report.planted(kind, found.tried, found.faults.first().map(String::as_str));
                 }
+                // What a shared store acknowledges is in the system's hands, so that others see it: kill -9 cannot take it away.
+                Bug::AcknowledgesEarly if kind.is_shared() => {
+                    match mounts::missing().or_else(inject::missing) {
+                        Some(why) => report.left_out(&kind.to_string(), &why),
+                        None => report.planted_crashes(kind, &power::run(kind, &plan)),
+                    }
+                }
                 Bug::NeverSyncs => match mounts::missing().or_else(inject::missing) {
                     Some(why) => report.left_out(&kind.to_string(), &why),
                     None => report.planted_crashes(kind, &power::run(kind, &plan)),
