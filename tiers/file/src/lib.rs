@@ -34,7 +34,7 @@
 //! All keys are in memory, with about 200 bytes each besides: some millions of entries per process, not more. Values stay on
 //! disk. A lookup asks the index, makes sure by one small read that no other process has written since, and reads the value by
 //! another: no file is opened. A durable put appends to one file and flushes it once; threads that write at the same
-//! time share that, processes take turns. Opening reads the whole log, about a tenth of a second per 100 000 entries.
+//! time share that, processes take turns. Opening reads the whole log, some hundredths of a second per 100 000 entries.
 //!
 //! The folder holds up to twice what counts, and two segments. Compaction is part of writing: who writes while more than
 //! half of the log does not count any more copies a little of its oldest part.
