@@ -691,7 +691,7 @@ mod fuzzed {
         let mut writer = Writer::begin(Box::new(out.clone()), header).expect("memory takes it");
         for (key, value) in entries {
             let path = Path::new(&warm.seam.namespace, &key[..]);
-            let value = Encoded { bytes: Bytes::copy_from_slice(value), fingerprint: warm.seam.fingerprint };
+            let value = Encoded::new(Bytes::copy_from_slice(value), warm.seam.fingerprint);
             let record = Record::new(value, clock.wall());
             let framed = warm.framing.encode(&path, Some(&record), record.version, clock.wall());
             let bytes = if frames { framed.expect("short enough") } else { record.value.bytes.to_vec() };

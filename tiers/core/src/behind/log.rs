@@ -1,6 +1,7 @@
 //! What makes a queued write durable before it has reached the tier.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 use nanotier_clock::Timestamp;
@@ -259,7 +260,7 @@ pub(crate) fn read_frames(bytes: &[u8], items: &mut Vec<LogItem<'static>>) -> (u
 
 /// A log in memory: for tests of what a crash leaves. Clones share it, so that it outlives the queue.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryLog(std::sync::Arc<Mutex<MemoryState>>);
+pub struct MemoryLog(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug, Default)]
 struct MemoryState {
@@ -277,7 +278,7 @@ impl MemoryLog {
     /// A log that was left behind with these bytes.
     #[must_use]
     pub fn of_bytes(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(std::sync::Arc::new(Mutex::new(MemoryState { bytes: bytes.into(), fails: false })))
+        Self(Arc::new(Mutex::new(MemoryState { bytes: bytes.into(), fails: false })))
     }
 
     /// Its bytes so far: what a crash now would leave, and any prefix what one while they were written would have.
