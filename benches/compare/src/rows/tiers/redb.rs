@@ -6,13 +6,8 @@ use nanotier_redb::RedbStore;
 use redb::{Database, ReadableDatabase, TableDefinition};
 use tempfile::TempDir;
 
-use super::shelf::{
-    self, BATCHED, COMMITS, ONE_BY_ONE, Ours, Shelf, batching, fill, folder, getting, key, on_both_disks,
-    putting, putting_together, value,
-};
+use super::shelf::{self, Ours, Rows, Shelf, fill, folder, getting, key, value};
 use crate::bench::Bench;
-use crate::judge::{self, Figure};
-use crate::race::Racer;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 
@@ -56,52 +51,25 @@ impl Shelf for Raw {
     }
 }
 
-fn raw(racer: Racer) -> Racer {
-    racer.named("redb").bound()
-}
-
 fn ours() -> Arc<Ours<RedbStore>> {
     Ours::open(|folder| RedbStore::open(folder.join("ours.redb")).expect("a new store"))
 }
 
+const ROWS: Rows<RedbStore, Raw> =
+    Rows { ours, theirs: Raw::open, name: "redb", stats: |store| store.stats() };
+
 pub(super) fn get(bench: &mut Bench) {
-    shelf::get(bench, "redb-get", vec![getting(&ours()), raw(getting(&Raw::open()))]);
+    shelf::get(bench, "redb-get", vec![getting(&ours()), getting(&Raw::open()).named("redb").bound()]);
 }
 
 pub(super) fn put_sync(bench: &mut Bench) {
-    let (ours, theirs) = (ours(), Raw::open());
-    on_both_disks(bench, "redb-put-sync", 200, 30, |race| {
-        race.enter(putting(&ours));
-        race.enter(raw(putting(&theirs)));
-    });
+    ROWS.put_sync(bench, "redb-put-sync");
 }
 
 pub(super) fn put_sync_16(bench: &mut Bench) {
-    let (ours, theirs) = (ours(), Raw::open());
-    let before = ours.store().stats();
-    on_both_disks(bench, "redb-put-sync-16", 1600, 320, |race| {
-        race.enter(putting_together(&ours));
-        race.enter(raw(putting(&theirs)));
-        // The others measure group commit against one thread; this one, against as many.
-        race.enter(putting_together(&theirs).named("redb, 16 writers").bound());
-    });
-    let after = ours.store().stats();
-    let per_commit = (after.writes - before.writes) as f64 / (after.commits - before.commits) as f64;
-    let value = Some(shelf::WRITERS as f64 / per_commit);
-    let (name, role, note) = (COMMITS, crate::contender::Role::Ours, "commits for 16 writes, both disks");
-    let figure = Figure { name, role, value, residents: None, note };
-    bench.rows.extend(judge::figures("redb-put-sync-16", "commits", &[figure]));
+    ROWS.put_sync_16(bench, "redb-put-sync-16");
 }
 
 pub(super) fn batch_100(bench: &mut Bench) {
-    let (ours, theirs) = (ours(), Raw::open());
-    on_both_disks(bench, "redb-batch-100", 2000, 2000, |race| {
-        race.enter(batching(&ours));
-        race.enter(raw(batching(&theirs)));
-    });
-    let ours = self::ours();
-    on_both_disks(bench, "redb-batch-100", 400, 100, |race| {
-        race.enter(batching(&ours).named(BATCHED));
-        race.enter(putting(&ours).named(ONE_BY_ONE).bound());
-    });
+    ROWS.batch_100(bench, "redb-batch-100");
 }

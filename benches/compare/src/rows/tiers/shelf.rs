@@ -5,12 +5,15 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use nanotier::tier::embedded::Stats;
 use nanotier::tier::{Encoded, Entry, Fingerprint, Intent, Path, Record, Store, Version, Write, Wrote};
 use nanotier::{Bytes, Clock, Namespace, Timestamp};
 use tempfile::TempDir;
 
 use crate::bench::Bench;
+use crate::contender::Role;
 use crate::crew::Turn;
+use crate::judge::{self, Figure};
 use crate::race::{Hits, Race, Racer};
 use crate::rows::tiers::slow;
 
@@ -19,9 +22,9 @@ pub(super) const ENTRIES: u64 = 100_000;
 const KEY_LEN: usize = 32;
 const VALUE_LEN: usize = 256;
 /// How many share a transaction where batches are measured.
-pub(super) const BATCH: u64 = 100;
+const BATCH: u64 = 100;
 /// How many write at the same time where group commit is measured.
-pub(super) const WRITERS: u64 = 16;
+const WRITERS: u64 = 16;
 
 /// Something with numbered entries on disk: a tier of ours, or the engine beneath it.
 pub(super) trait Shelf: Send + Sync + 'static {
@@ -83,10 +86,6 @@ impl<S: Store> Ours<S> {
         let shelf = Arc::new(shelf);
         fill(&*shelf);
         shelf
-    }
-
-    pub(super) fn store(&self) -> &S {
-        &self.store
     }
 
     fn record(&self, number: u64) -> Record {
@@ -153,7 +152,7 @@ pub(super) fn putting(shelf: &Arc<impl Shelf>) -> Racer {
 }
 
 /// Sixteen threads, each of which waits until its put is on disk before it makes the next.
-pub(super) fn putting_together(shelf: &Arc<impl Shelf>) -> Racer {
+fn putting_together(shelf: &Arc<impl Shelf>) -> Racer {
     let shelf = shelf.clone();
     let lap = move |turn: Turn| {
         let each = turn.ops.div_ceil(WRITERS);
@@ -172,12 +171,12 @@ pub(super) fn putting_together(shelf: &Arc<impl Shelf>) -> Racer {
 
 /// The names that goals know contenders by.
 const TOGETHER: &str = "nanotier, 16 writers";
-pub(super) const COMMITS: &str = "nanotier, commits";
-pub(super) const BATCHED: &str = "nanotier, batches";
-pub(super) const ONE_BY_ONE: &str = "nanotier, one by one";
+const COMMITS: &str = "nanotier, commits";
+const BATCHED: &str = "nanotier, batches";
+const ONE_BY_ONE: &str = "nanotier, one by one";
 
 /// Batches, counted by their entries.
-pub(super) fn batching(shelf: &Arc<impl Shelf>) -> Racer {
+fn batching(shelf: &Arc<impl Shelf>) -> Racer {
     let shelf = shelf.clone();
     Racer::bare("nanotier", move |turn: Turn| {
         let mut numbers = (turn.start..turn.start + turn.ops).map(scattered);
@@ -204,6 +203,54 @@ pub(super) fn on_both_disks(
     enter(&mut race);
     race.run();
     drop(slowed);
+}
+
+/// What two databases are asked alike: ours over one, and that one by itself.
+pub(super) struct Rows<S, T> {
+    pub(super) ours: fn() -> Arc<Ours<S>>,
+    pub(super) theirs: fn() -> Arc<T>,
+    /// Of theirs.
+    pub(super) name: &'static str,
+    pub(super) stats: fn(&S) -> Stats,
+}
+
+impl<S: Store, T: Shelf> Rows<S, T> {
+    pub(super) fn put_sync(&self, bench: &mut Bench, id: &'static str) {
+        let (ours, theirs) = ((self.ours)(), (self.theirs)());
+        on_both_disks(bench, id, 200, 30, |race| {
+            race.enter(putting(&ours));
+            race.enter(putting(&theirs).named(self.name).bound());
+        });
+    }
+
+    /// Ours is measured by sixteen threads, theirs by one: what group commit gains.
+    pub(super) fn put_sync_16(&self, bench: &mut Bench, id: &'static str) {
+        let (ours, theirs) = ((self.ours)(), (self.theirs)());
+        let before = (self.stats)(&ours.store);
+        on_both_disks(bench, id, 1600, 320, |race| {
+            race.enter(putting_together(&ours));
+            race.enter(putting(&theirs).named(self.name).bound());
+        });
+        let after = (self.stats)(&ours.store);
+        let per_commit = (after.writes - before.writes) as f64 / (after.commits - before.commits) as f64;
+        let value = Some(WRITERS as f64 / per_commit);
+        let note = "commits for 16 writes, both disks";
+        let figure = Figure { name: COMMITS, role: Role::Ours, value, residents: None, note };
+        bench.rows.extend(judge::figures(id, "commits", &[figure]));
+    }
+
+    /// A hundred in a commit: against theirs, and against our own one by one.
+    pub(super) fn batch_100(&self, bench: &mut Bench, id: &'static str) {
+        let (ours, theirs) = ((self.ours)(), (self.theirs)());
+        on_both_disks(bench, id, 2000, 2000, |race| {
+            race.enter(batching(&ours));
+            race.enter(batching(&theirs).named(self.name).bound());
+        });
+        on_both_disks(bench, id, 400, 100, |race| {
+            race.enter(batching(&ours).named(BATCHED));
+            race.enter(putting(&ours).named(ONE_BY_ONE).bound());
+        });
+    }
 }
 
 pub(super) fn get(bench: &mut Bench, id: &'static str, racers: Vec<Racer>) {
