@@ -54,6 +54,9 @@ pub struct Capabilities {
     pub embedded: bool,
     /// True if expiry is judged by a clock of its own, not the caller's.
     pub own_clock: bool,
+    /// True if values lie encrypted in it, or in any tier of a chain. Whoever copies them elsewhere is not to leave them in
+    /// the clear there.
+    pub encrypts: bool,
     /// The largest value, in bytes.
     pub value_len_max: usize,
 }
@@ -73,6 +76,7 @@ impl Capabilities {
             watches: false,
             embedded: false,
             own_clock: false,
+            encrypts: false,
             value_len_max: 512 * 1024 * 1024,
         }
     }

@@ -347,6 +347,7 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
             ttl_grain: near.ttl_grain.max(far.ttl_grain),
             value_len_max: near.value_len_max.min(far.value_len_max),
             embedded: near.embedded && far.embedded,
+            encrypts: near.encrypts || far.encrypts,
             ..far
         }
     }
@@ -606,8 +607,9 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
         self.near.ready().await
     }
 
+    /// The truth first: what it would still take, a copy that is closed would miss, and could not note that it did.
     async fn close(&self) -> Result<()> {
-        let near = self.near.close().await;
-        self.far.close().await.and(near)
+        let far = self.far.close().await;
+        far.and(self.near.close().await)
     }
 }

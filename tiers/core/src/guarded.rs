@@ -18,7 +18,7 @@ use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
 use crate::sync::Mutex;
-use crate::tier::Tier;
+use crate::tier::{Lineage, Tier};
 use crate::update::{Update, Updated};
 use crate::waiting::within;
 
@@ -451,6 +451,10 @@ impl<T: Tier> Tier for Guarded<T> {
 
     fn believed_since(&self) -> Timestamp {
         self.tier.believed_since()
+    }
+
+    fn lineage(&self) -> Option<Lineage> {
+        self.tier.lineage()
     }
 
     fn doubt(&self, until: Timestamp) {

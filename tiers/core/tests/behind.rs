@@ -567,6 +567,8 @@ fn closing_writes_what_is_queued_and_reports_what_it_could_not() {
             s.world.pass(100);
         };
         assert!(error.to_string().contains("1 queued writes are not through"), "{error}");
+        let again = now(s.tier.close()).unwrap_err();
+        assert_eq!(again.to_string(), error.to_string(), "closing twice is closing once");
     }
 }
 

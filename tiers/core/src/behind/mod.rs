@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
 use crate::stored::Freshness;
 use crate::sync::Mutex;
-use crate::tier::Tier;
+use crate::tier::{Lineage, Tier};
 use crate::update::{Change, Update, Updated};
 use crate::waiting::within;
 
@@ -890,6 +890,23 @@ impl<Far: Tier> Tier for Behind<Far> {
         self.queue.0.far.believed_since()
     }
 
+    /// The far tier's, as long as it holds all that was acknowledged. While anything is queued nobody can rely on what the far
+    /// tier was left with; and what is queued when it is closed makes the end of an opening that nobody can name.
+    fn lineage(&self) -> Option<Lineage> {
+        let shared = &self.queue.0;
+        // Looked at first: what leaves the queue from here on is a write that the far tier tells of.
+        let (is_queued, is_closed) = {
+            let state = shared.state.lock();
+            (state.has_any(None), state.closed.is_some())
+        };
+        let lineage = shared.far.lineage()?;
+        match (is_queued, is_closed) {
+            (false, _) => Some(lineage),
+            (true, false) => Some(Lineage { unchanged_since: None, ..lineage }),
+            (true, true) => None,
+        }
+    }
+
     fn doubt(&self, until: Timestamp) {
         self.queue.0.far.doubt(until);
     }
@@ -1045,15 +1062,15 @@ impl<Far: Tier> Tier for Behind<Far> {
         let shared = &self.queue.0;
         loop {
             enum Role {
-                Last,
+                Last(Result<()>),
                 Second(u64),
                 First,
             }
             let role = shared.with(|state| {
                 state.is_closing = true;
                 state.change();
-                if state.is_closed {
-                    Role::Last
+                if let Some(closed) = &state.closed {
+                    Role::Last(closed.clone())
                 } else if std::mem::replace(&mut state.has_closer, true) {
                     Role::Second(state.epoch())
                 } else {
@@ -1061,7 +1078,8 @@ impl<Far: Tier> Tier for Behind<Far> {
                 }
             });
             match role {
-                Role::Last => return shared.far.close().await,
+                // Closing twice is closing once: who comes later hears what came of it.
+                Role::Last(closed) => return closed,
                 Role::Second(epoch) => drop(shared.changed(epoch, Moment::NEVER).await),
                 Role::First => break,
             }
@@ -1079,14 +1097,13 @@ impl<Far: Tier> Tier for Behind<Far> {
                 break;
             }
         }
-        let left = shared.say_what_is_left("close");
         let far = shared.far.close().await;
+        let left = shared.say_what_is_left("close");
         shared.with(|state| {
             state.is_closed = true;
             state.change();
             state.poke();
         });
-        drop(closer);
         let log = match &shared.log {
             Some(log) => {
                 let low = shared.state.lock().low_water();
@@ -1094,6 +1111,9 @@ impl<Far: Tier> Tier for Behind<Far> {
             }
             None => Ok(()),
         };
-        left.and(far).and(log)
+        let closed = left.and(far).and(log);
+        shared.with(|state| state.closed = Some(closed.clone()));
+        drop(closer);
+        closed
     }
 }

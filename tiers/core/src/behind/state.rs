@@ -10,6 +10,7 @@ use nanotier_clock::{Moment, Timestamp};
 use super::QueueState;
 use super::log::LogItem;
 use crate::entry::{Entry, Guard, Write, Wrote};
+use crate::error::Result;
 use crate::path::{Namespace, Path};
 use crate::rules::{Held, judge};
 use crate::stored::Record;
@@ -121,6 +122,8 @@ pub(super) struct State {
     pub(super) paused_until: Moment,
     pub(super) is_running: bool,
     pub(super) is_closed: bool,
+    /// What closing came to.
+    pub(super) closed: Option<Result<()>>,
     /// No more writes.
     pub(super) is_closing: bool,
     /// Somebody drains and closes.

@@ -202,7 +202,11 @@ impl<T: Tier> Tier for Shaped<T> {
 
     fn capabilities(&self) -> Capabilities {
         let inner = self.tier.capabilities();
-        Capabilities { value_len_max: self.shaping.value_len_max_over(inner.value_len_max), ..inner }
+        Capabilities {
+            encrypts: self.shaping.encrypts() || inner.encrypts,
+            value_len_max: self.shaping.value_len_max_over(inner.value_len_max),
+            ..inner
+        }
     }
 
     fn depth(&self) -> u8 {
