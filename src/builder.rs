@@ -248,8 +248,7 @@ where
             .map_err(|error| Error::new(ErrorKind::Config, "cache", "build").with_source(error))?;
         let warm = match (self.warm, namespace, self.key, self.codec) {
             (Some(warm), Some(namespace), Some((key_bytes, Some(key_of))), Some(codec)) => {
-                let fingerprint = codec.fingerprint();
-                let seam = Seam { namespace, key_bytes, key_of, codec, fingerprint };
+                let seam = Seam::new(namespace, key_bytes, key_of, codec);
                 let times = Times {
                     clock: &context.clock,
                     versions: &context.versions,
@@ -338,6 +337,12 @@ where
             return refuse("a warm restart of no time or no entries loads nothing: leave it out");
         }
         match &self.tiers {
+            Some(tier) if tier.capabilities().encrypts && !warm.encrypts() && !warm.is_in_the_clear => {
+                refuse(
+                    "values lie encrypted below memory and would lie in the clear in the warm file: give it a shaping that \
+                 encrypts, `WarmRestart::new(..).shaped(shaping)`, or say that this is meant, `.in_the_clear()`",
+                )
+            }
             Some(tier) if tier.lineage().is_none() && tier.capabilities().scope == Scope::Process => refuse(
                 "what lies below belongs to this process alone and cannot say whether it was changed since the warm file \
                  was written: a tier that keeps book of its openings can, as redb does",

@@ -65,7 +65,7 @@ pub enum RefillEnd {
     Full,
     /// The time was up.
     OutOfTime,
-    /// It was stopped: by [`Refill::stop`], or because all handles on the cache are gone.
+    /// It was stopped: by [`Refill::stop`], because all handles on the cache are gone, or with whatever it ran on.
     Stopped,
     /// A tier failed.
     Failed(Error),
@@ -158,7 +158,7 @@ where
     pub fn refill(&self, limit: RefillLimit) -> Lookup<Refilled> {
         let (inner, shared) = (self.0.clone(), Arc::<Shared>::default());
         Lookup::below(async move {
-            refill(|| Some(inner.clone()), &shared, limit).await;
+            refill(|| Some(inner.clone()), Ending(shared.clone()), limit).await;
             let refilled = shared.refilled.lock().clone();
             match refilled.end {
                 Some(RefillEnd::Failed(error)) => Err(error),
@@ -172,13 +172,15 @@ where
     pub fn refill_behind(&self, limit: RefillLimit) -> Refill {
         let (inner, shared) = (Arc::downgrade(&self.0), Arc::<Shared>::default());
         let handle = Refill(shared.clone());
-        self.0.context.spawn(Box::pin(async move { refill(|| inner.upgrade(), &shared, limit).await }));
+        // Made before the first poll: what runs it may drop it before that.
+        let ending = Ending(shared);
+        self.0.context.spawn(Box::pin(async move { refill(|| inner.upgrade(), ending, limit).await }));
         handle
     }
 }
 
 /// Page after page. Between them it holds nothing of the cache but by `source`, and lets others have the thread.
-async fn refill<K, V>(source: impl Fn() -> Option<Arc<Inner<K, V>>>, shared: &Shared, limit: RefillLimit)
+async fn refill<K, V>(source: impl Fn() -> Option<Arc<Inner<K, V>>>, ending: Ending, limit: RefillLimit)
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -187,6 +189,7 @@ where
         inner.clock().catch_up();
         inner.clock().now()
     });
+    let shared = &*ending.0;
     let mut after = None;
     let end = loop {
         let Some((inner, begun)) = source().zip(begun).filter(|_| !*shared.stopped.lock()) else {
@@ -205,6 +208,16 @@ where
         let_others_run().await;
     };
     shared.refilled.lock().end = Some(end);
+}
+
+/// A refill that is dropped before its end, with the runtime it was on, or by a panic below, has been stopped: who waits for it
+/// to be done is not to wait for ever.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.refilled.lock().end.get_or_insert(RefillEnd::Stopped);
+    }
 }
 
 impl<K, V> Inner<K, V>

@@ -17,9 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nanotier_tier::record::{Framing, Unreadable};
+use nanotier_tier::shaping::Shaping;
 use nanotier_tier::{
     AHEAD_MAX, Bytes, Clock, Codec, Encoded, Entry, Error, ErrorKind, Fingerprint, Freshness, HybridClock,
-    Lineage, Namespace, Path, Record, Result, Timestamp,
+    Lineage, Namespace, Path, Record, Result, Shape, Timestamp,
 };
 use parking_lot::Mutex;
 
@@ -29,7 +30,7 @@ use crate::expiry::{Resident, State};
 
 use disk::Lies;
 pub(crate) use disk::{Disk, System};
-use format::{Bad, Header, Reader, Writer};
+use format::{Bad, Header, Reader, Values, Writer};
 
 /// Where memory is kept while the process is down, and how much of it may take how long. See
 /// [`Builder::warm_restart`](crate::Builder::warm_restart).
@@ -40,6 +41,8 @@ pub struct WarmRestart {
     pub(crate) time_max: Duration,
     pub(crate) entries_max: u64,
     secret: Option<[u8; 16]>,
+    shaping: Option<Shaping>,
+    pub(crate) is_in_the_clear: bool,
     progress: Option<Arc<dyn Fn(WarmProgress) + Send + Sync>>,
 }
 
@@ -47,16 +50,20 @@ impl WarmRestart {
     /// How long loading may take unless told otherwise.
     pub const TIME_DEFAULT: Duration = Duration::from_secs(5);
 
-    /// Memory in this file. Its folder must exist, and only this cache may use it: beside the file lie, for a moment or for
-    /// good, two more of the same name with `.nanotier-part` and `.nanotier-run` behind it.
+    /// Memory in this file. Its folder must exist, and only this cache may use the file and those beside it whose names are
+    /// the same with `.nanotier-run`, for good, and `.nanotier-part`, for a moment and with a number, behind it. A symbolic
+    /// link in its place is not followed.
     ///
-    /// Values lie in it as the codec writes them, readable by the owner alone.
+    /// Values lie in it as the codec writes them, readable by the owner alone, unless it is [`shaped`](Self::shaped). Over
+    /// tiers that encrypt, [`build`](crate::Builder::build) asks for that.
     pub fn new(file: impl Into<PathBuf>) -> Self {
         Self {
             file: file.into(),
             time_max: Self::TIME_DEFAULT,
             entries_max: u64::MAX,
             secret: None,
+            shaping: None,
+            is_in_the_clear: false,
             progress: None,
         }
     }
@@ -79,7 +86,42 @@ impl WarmRestart {
         Self { secret: Some(secret), ..self }
     }
 
-    /// Is told how far loading and saving are, every thousand entries and at the end, on the thread that does it.
+    /// Values compressed, encrypted, or both, as tiers do with [`shaping`](crate::tier::shaping): the same one will do. Keys
+    /// stay readable.
+    ///
+    /// With encryption nothing is loaded that was not sealed by a key of the ring, for this file: neither what was written in
+    /// the clear, nor what was moved here from a tier or from another warm file. A file that is sealed with a key that is not
+    /// in the ring is as good as none.
+    pub fn shaped(self, shaping: Shaping) -> Self {
+        Self { shaping: Some(shaping), ..self }
+    }
+
+    /// Leaves values in the clear also over tiers that encrypt, for a folder that is as safe as memory: one in memory, or on an
+    /// encrypted disk. Does nothing to a file that is [`shaped`](Self::shaped).
+    pub fn in_the_clear(self) -> Self {
+        Self { is_in_the_clear: true, ..self }
+    }
+
+    pub(crate) fn encrypts(&self) -> bool {
+        self.shaping.as_ref().is_some_and(Shaping::encrypts)
+    }
+
+    /// What is said in the header of what is done to values.
+    fn values(&self) -> Values {
+        match &self.shaping {
+            None => Values::Plain,
+            Some(shaping) => Values::Shaped { encrypted: shaping.encrypts() },
+        }
+    }
+
+    /// Whether a file may be believed of whose values this is said.
+    fn believes(&self, values: Values) -> bool {
+        let wanted = self.values();
+        values == wanted || (wanted == Values::Shaped { encrypted: false } && values == Values::Plain)
+    }
+
+    /// Is told how far loading and saving are, every thousand entries and at the end, on the thread that does it. It must not
+    /// close the cache.
     pub fn on_progress(self, told: impl Fn(WarmProgress) + Send + Sync + 'static) -> Self {
         Self { progress: Some(Arc::new(told)), ..self }
     }
@@ -99,8 +141,14 @@ impl WarmRestart {
         self.beside(".nanotier-run")
     }
 
-    fn part(&self) -> PathBuf {
+    /// Where a mark is written before it gets its name.
+    fn part_of_mark(&self) -> PathBuf {
         self.beside(".nanotier-part")
+    }
+
+    /// Where a run writes its warm file. Its own name: a run that closes late must not meet one that has begun.
+    fn part_of(&self, run: u64) -> PathBuf {
+        self.beside(&format!(".nanotier-part-{run:016x}"))
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -117,6 +165,7 @@ impl fmt::Debug for WarmRestart {
             .field("file", &self.file)
             .field("time_max", &self.time_max)
             .field("entries_max", &self.entries_max)
+            .field("shaping", &self.shaping)
             .finish_non_exhaustive()
     }
 }
@@ -151,7 +200,7 @@ pub struct Warmth {
     pub loaded: u64,
     /// How many were read that had expired meanwhile.
     pub expired: u64,
-    /// How many were read that the codec or the key's type made nothing of.
+    /// How many were read that the codec, the key's type or the shaping made nothing of.
     pub unreadable: u64,
     /// How many the file has.
     pub in_file: u64,
@@ -189,6 +238,10 @@ pub enum Cold {
     OtherFormat,
     /// The file is of another namespace, or was written with another secret.
     OtherCache,
+    /// Its values are encrypted or compressed and they are not to be, or they are to be encrypted and are not.
+    OtherShaping,
+    /// It is encrypted with a key that is not in the ring, or its beginning was altered.
+    OtherKey,
     /// The values were written by another codec or schema.
     OtherCodec,
     /// Another run began after the one that wrote it.
@@ -216,6 +269,8 @@ impl fmt::Display for Cold {
             Self::Damaged => "the warm file is damaged or cut off",
             Self::OtherFormat => "the warm file has a format that this version does not know",
             Self::OtherCache => "the warm file is of another namespace or was written with another secret",
+            Self::OtherShaping => "the values of the warm file are not encrypted as is asked for",
+            Self::OtherKey => "the warm file is encrypted with a key that is not known here, or was altered",
             Self::OtherCodec => "the warm file was written with another codec or schema",
             Self::OtherRun => "another run began after the one that wrote the warm file",
             Self::OtherState => "the tiers were changed after the warm file was written, or not closed",
@@ -246,11 +301,25 @@ impl fmt::Display for Warmth {
 
 /// Keys and values as bytes, for the file.
 pub(crate) struct Seam<K, V> {
-    pub(crate) namespace: Namespace,
-    pub(crate) key_bytes: KeyBytesOf<K>,
-    pub(crate) key_of: KeyOf<K>,
-    pub(crate) codec: Arc<dyn Codec<V>>,
-    pub(crate) fingerprint: Fingerprint,
+    namespace: Namespace,
+    /// For what is no entry, and for what is sealed for a file.
+    beside: Namespace,
+    key_bytes: KeyBytesOf<K>,
+    key_of: KeyOf<K>,
+    codec: Arc<dyn Codec<V>>,
+    fingerprint: Fingerprint,
+}
+
+impl<K, V: 'static> Seam<K, V> {
+    pub(crate) fn new(
+        namespace: Namespace,
+        key_bytes: KeyBytesOf<K>,
+        key_of: KeyOf<K>,
+        codec: Arc<dyn Codec<V>>,
+    ) -> Self {
+        let (beside, fingerprint) = (namespace.beside("warm"), codec.fingerprint());
+        Self { namespace, beside, key_bytes, key_of, codec, fingerprint }
+    }
 }
 
 /// What the tiers say of the state that the file has to belong to.
@@ -265,11 +334,25 @@ pub(crate) enum Truth {
 }
 
 impl Truth {
+    /// In place of an opening: there are no tiers.
+    const MEMORY: u64 = 0;
+    /// In place of an opening: there are tiers that do not say.
+    const SHARED: u64 = 1;
+
     /// What a file has to say that was written at the end of the last opening; `None` if none can be right.
     fn expected(self) -> Option<u64> {
         match self {
-            Self::Memory | Self::Shared => Some(0),
             Self::Known(lineage) => lineage.unchanged_since,
+            Self::Memory | Self::Shared => Some(self.opening()),
+        }
+    }
+
+    /// What a file says that is written at the end of this opening.
+    fn opening(self) -> u64 {
+        match self {
+            Self::Memory => Self::MEMORY,
+            Self::Shared => Self::SHARED,
+            Self::Known(lineage) => lineage.opening,
         }
     }
 }
@@ -343,22 +426,29 @@ impl<K, V: 'static> Warm<K, V> {
         let (disk, file) = (&*self.disk, &self.options.file);
         let unusable = |error: io::Error| Cold::Unusable(error.to_string());
         let found = match disk.lies_at(file) {
-            Ok(Lies::Other) => return Err(Cold::Foreign),
+            Ok(Lies::Other) => Err(None),
             Ok(Lies::Nothing) => Ok(None),
             Ok(Lies::File) => {
-                disk.open(file).and_then(|mut input| Ok((is_ours(&mut input)?, input))).map(Some)
+                let opened = disk.open(file).and_then(|mut input| Ok((is_ours(&mut input)?, input)));
+                opened.map(Some).map_err(Some)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(Some(error)),
         };
-        if let Ok(Some((false, _))) = found {
-            return Err(Cold::Foreign);
-        }
         let last_run = self.last_run();
-        // Either is enough to make an earlier file worthless: the other is tried even if the first fails.
-        let marked = self.write_whole(&self.options.mark(), |mut output| {
+        if let Some(run) = last_run {
+            // What a run that was killed while it closed has left.
+            let _ = disk.remove(&self.options.part_of(run));
+        }
+        // Either is enough to make an earlier file worthless: the other is tried even if the first fails. Marked also where
+        // something foreign lies: the file that lay there before may come back.
+        let marked = self.write_whole(&self.options.mark(), &self.options.part_of_mark(), |mut output| {
             output.write_all(&format::mark_of(self.run))?;
             output.sync()
         });
+        if let Ok(Some((false, _))) | Err(None) = found {
+            return Err(Cold::Foreign);
+        }
+        let found = found.map_err(|error| error.unwrap_or_else(|| io::Error::other("foreign")));
         let removed = match &found {
             Ok(Some(_)) => disk.remove(file).and_then(|()| disk.sync_folder_of(file)),
             Ok(None) | Err(_) => Ok(()),
@@ -381,16 +471,17 @@ impl<K, V: 'static> Warm<K, V> {
     fn write_whole<T>(
         &self,
         path: &FilePath,
+        part: &FilePath,
         write: impl FnOnce(Box<dyn disk::Output>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let (disk, part) = (&*self.disk, self.options.part());
-        let written = disk.create(&part).and_then(write).and_then(|written| {
-            disk.rename(&part, path)?;
+        let disk = &*self.disk;
+        let written = disk.create(part).and_then(write).and_then(|written| {
+            disk.rename(part, path)?;
             Ok(written)
         });
         if written.is_err() {
-            // If it stays, the next one that is written takes its place.
-            let _ = disk.remove(&part);
+            // If it stays, the next run takes it away.
+            let _ = disk.remove(part);
         }
         let written = written?;
         disk.sync_folder_of(path)?;
@@ -411,7 +502,7 @@ impl<K, V: 'static> Warm<K, V> {
         };
         let begun = times.clock.now();
         let (header, mut reader) = Reader::begin(input).map_err(cold)?;
-        self.judge(&header, last_run, times)?;
+        self.judge(&header, reader.seal(), last_run, times)?;
         self.warmth.in_file = reader.entries();
         let wanted = capacity.min(self.options.entries_max);
         let mut seen = 0;
@@ -432,7 +523,7 @@ impl<K, V: 'static> Warm<K, V> {
             }
             let Some((key, record)) = reader.next().map_err(cold)? else { break };
             seen += 1;
-            if let Some(entry) = self.entry(&key, record, times)? {
+            if let Some(entry) = self.entry(&key, record, header.run, times)? {
                 entries.push(entry);
             }
         }
@@ -441,9 +532,21 @@ impl<K, V: 'static> Warm<K, V> {
     }
 
     /// Whether it is this cache's, of this state.
-    fn judge(&self, header: &Header, last_run: Option<u64>, times: &Times<'_>) -> Result<(), Cold> {
+    fn judge(
+        &self,
+        header: &Header,
+        seal: &[u8],
+        last_run: Option<u64>,
+        times: &Times<'_>,
+    ) -> Result<(), Cold> {
         if header.digest != self.digest() {
             return Err(Cold::OtherCache);
+        }
+        if !self.options.believes(header.values) {
+            return Err(Cold::OtherShaping);
+        }
+        if !self.is_sealed(header, seal) {
+            return Err(Cold::OtherKey);
         }
         if header.fingerprint != self.seam.fingerprint {
             return Err(Cold::OtherCodec);
@@ -462,8 +565,63 @@ impl<K, V: 'static> Warm<K, V> {
 
     /// Of this cache and its secret.
     fn digest(&self) -> [u8; 16] {
-        let beside = self.seam.namespace.beside("warm");
-        self.framing.digest(&Path::new(&beside, &[][..]))
+        self.framing.digest(&Path::new(&self.seam.beside, &[][..]))
+    }
+
+    /// Nothing, under the path of a header: sealed, it says that whoever has the key wrote that header.
+    fn seal_of(&self, header: &Header) -> (Path<'_>, Record) {
+        let nothing = Encoded::new(Bytes::new(), header.fingerprint);
+        let path = Path::new(&self.seam.beside, header.to_bytes().to_vec());
+        (path, Record::new(nothing, header.saved_at))
+    }
+
+    /// The seal of a header; empty where values are not encrypted.
+    fn seal(&self, header: &Header) -> Result<Bytes> {
+        match &self.options.shaping {
+            Some(shaping) if shaping.encrypts() => {
+                let (path, record) = self.seal_of(header);
+                Ok(shaping.shape(&path, &record)?.value.bytes)
+            }
+            Some(_) | None => Ok(Bytes::new()),
+        }
+    }
+
+    fn is_sealed(&self, header: &Header, seal: &[u8]) -> bool {
+        match &self.options.shaping {
+            Some(shaping) if shaping.encrypts() => {
+                let (path, mut record) = self.seal_of(header);
+                let shape = Shape { compressed: false, encrypted: true };
+                record.value =
+                    Encoded { shape, ..Encoded::new(Bytes::copy_from_slice(seal), header.fingerprint) };
+                shaping.open(&path, record).is_ok()
+            }
+            Some(_) | None => true,
+        }
+    }
+
+    /// Under which an entry is sealed: neither a tier's record nor that of another run opens there.
+    fn sealing_path(&self, run: u64, key: &[u8]) -> Path<'_> {
+        Path::new(&self.seam.beside, [&run.to_le_bytes()[..], key].concat())
+    }
+
+    /// A record as it lies in the file; `None` if that cannot be.
+    fn shape(&self, run: u64, key: &[u8], record: Record) -> Option<Record> {
+        let Some(shaping) = &self.options.shaping else { return Some(record) };
+        let shaped = shaping.shape(&self.sealing_path(run, key), &record).ok()?;
+        // There are values that a tier has to see. A file has not.
+        (shaped.value.shape.encrypted || !shaping.encrypts()).then_some(shaped)
+    }
+
+    /// A record as the codec wrote it; `None` if it is not to be believed.
+    fn unshape(&self, run: u64, key: &[u8], record: Record) -> Option<Record> {
+        let is_encrypted = record.value.shape.encrypted;
+        let record = match &self.options.shaping {
+            None => record,
+            Some(shaping) if shaping.encrypts() && !is_encrypted => return None,
+            Some(shaping) => shaping.open(&self.sealing_path(run, key), record).ok()?,
+        };
+        let is_ours = record.value.shape.is_plain() && record.value.fingerprint == self.seam.fingerprint;
+        is_ours.then_some(record)
     }
 
     /// An entry as it goes into memory; `None` if it has expired or says nothing to us.
@@ -471,6 +629,7 @@ impl<K, V: 'static> Warm<K, V> {
         &mut self,
         key: &[u8],
         record: Vec<u8>,
+        run: u64,
         times: &Times<'_>,
     ) -> Result<Option<(K, Resident<V>)>, Cold> {
         let path = Path::new(&self.seam.namespace, key);
@@ -481,6 +640,10 @@ impl<K, V: 'static> Warm<K, V> {
                 return Ok(None);
             }
             Ok(_) | Err(_) => return Err(Cold::Damaged),
+        };
+        let Some(record) = self.unshape(run, key, record) else {
+            self.warmth.unreadable += 1;
+            return Ok(None);
         };
         times.versions.saw(record.version);
         if record.deadlines.freshness(times.clock.wall()) == Freshness::Expired {
@@ -537,9 +700,10 @@ where
             }
         }
         let failed = |error: io::Error| not_written(ErrorKind::Storage, format!("not written: {error}"));
-        if self.last_run() != Some(self.run) {
-            let why = "not written: another run has begun since this one did";
-            return Err(not_written(ErrorKind::InUse, why.into()));
+        let in_use =
+            || not_written(ErrorKind::InUse, "not written: another run has begun since this one did".into());
+        if !self.is_last_run() {
+            return Err(in_use());
         }
         let is_free = match self.disk.lies_at(&self.options.file).map_err(failed)? {
             Lies::Nothing => true,
@@ -553,9 +717,17 @@ where
         if !is_free {
             return Err(not_written(ErrorKind::Storage, format!("not written: {}", Cold::Foreign)));
         }
-        self.write_whole(&self.options.file, |output| self.write_entries(inner, truth, output))
-            .map_err(failed)?;
-        Ok(())
+        let part = self.options.part_of(self.run);
+        let written = self.write_whole(&self.options.file, &part, |output| {
+            self.write_entries(inner, truth, output)?;
+            // It took a while.
+            if self.is_last_run() { Ok(()) } else { Err(io::ErrorKind::ResourceBusy.into()) }
+        });
+        written.map_err(|error| if self.is_last_run() { failed(error) } else { in_use() })
+    }
+
+    fn is_last_run(&self) -> bool {
+        self.last_run() == Some(self.run)
     }
 
     fn write_entries(
@@ -570,14 +742,13 @@ where
         let header = Header {
             saved_at,
             run: self.run,
-            opening: match truth {
-                Truth::Known(lineage) => lineage.opening,
-                Truth::Memory | Truth::Shared => 0,
-            },
+            opening: truth.opening(),
             fingerprint: self.seam.fingerprint,
             digest: self.digest(),
+            values: self.options.values(),
         };
-        let mut writer = Writer::begin(output, header)?;
+        let seal = self.seal(&header).map_err(io::Error::other)?;
+        let mut writer = Writer::begin(output, header, &seal)?;
         let (mut seen, about) = (0, inner.memory.len() as u64);
         let mut written = 0;
         for (key, entry) in inner.memory.hottest_first() {
@@ -598,6 +769,7 @@ where
             let path = Path::new(&self.seam.namespace, &*key);
             // What has no encoding stays behind.
             let Ok(record) = self.record(&entry, saved_at, inner) else { continue };
+            let Some(record) = self.shape(self.run, &key, record) else { continue };
             let Ok(record) = self.framing.encode(&path, Some(&record), record.version, saved_at) else {
                 continue;
             };
@@ -650,13 +822,8 @@ mod fuzzed {
         let (clock, _hands) = Clock::manual();
         let versions = HybridClock::new(clock.clone(), 1);
         let options = WarmRestart::new("/nonexistent/fuzz");
-        let seam = Seam {
-            namespace: Namespace::new("fuzz").expect("a good name"),
-            key_bytes: String::key_bytes,
-            key_of: String::from_key_bytes,
-            codec: Arc::new(Raw),
-            fingerprint: Codec::<Bytes>::fingerprint(&Raw),
-        };
+        let namespace = Namespace::new("fuzz").expect("a good name");
+        let seam = Seam::new(namespace, String::key_bytes, String::from_key_bytes, Arc::new(Raw));
         let times =
             Times { clock: &clock, versions: &versions, recheck: Duration::ZERO, truth: Truth::Memory };
         let (mut warm, _) = Warm::open(options, seam, Arc::new(System), &times, 0);
@@ -683,12 +850,13 @@ mod fuzzed {
         let header = Header {
             saved_at: clock.wall(),
             run: 1,
-            opening: 0,
+            opening: Truth::MEMORY,
             fingerprint: warm.seam.fingerprint,
             digest: warm.digest(),
+            values: Values::Plain,
         };
         let out = format::Kept::default();
-        let mut writer = Writer::begin(Box::new(out.clone()), header).expect("memory takes it");
+        let mut writer = Writer::begin(Box::new(out.clone()), header, &[]).expect("memory takes it");
         for (key, value) in entries {
             let path = Path::new(&warm.seam.namespace, &key[..]);
             let value = Encoded::new(Bytes::copy_from_slice(value), warm.seam.fingerprint);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use nanotier::tier::waiting::block_on;
 use nanotier::tier::{
-    Capabilities, Cleared, Context, Found, Intent, Namespace, Page, PageRequest, Path, Store, Write, Wrote,
+    Capabilities, Cleared, Context, Found, Intent, Namespace, Page, PageRequest, Path, Spawn, Store, Task,
+    Write, Wrote,
 };
 use nanotier::{
     Cache, Clock, ErrorKind, Inline, Json, Key, MemoryStore, NullStore, RefillEnd, RefillLimit, Refilled,
@@ -209,6 +210,22 @@ fn a_stopped_one_stops_and_a_dropped_one_does_nothing_more() {
         std::thread::yield_now();
     }
     assert!(matches!(refill.progress().end, Some(RefillEnd::Stopped | RefillEnd::Complete)));
+}
+
+#[test]
+fn one_whose_executor_drops_it_is_done_and_says_that_it_was_stopped() {
+    struct Drops;
+    impl Spawn for Drops {
+        fn spawn(&self, task: Task) -> Result<(), Task> {
+            drop(task);
+            Ok(())
+        }
+    }
+    let (clock, _hands) = Clock::manual();
+    let builder = Cache::<u32, u32>::builder().clock(clock.clone()).namespace("numbers").spawner(Drops);
+    let cache = builder.codec(Json::default()).tiers(Inline(filled(10, &clock))).build().unwrap();
+    let refill = cache.refill_behind(RefillLimit::NONE);
+    assert_eq!((refill.is_done(), refill.progress().end), (true, Some(RefillEnd::Stopped)));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nanotier::redb::RedbStore;
+use nanotier::shaping::{Compression, KeyId, KeyRing, Secret, Shaping};
+use nanotier::tier::{Limits, WriteBehind};
 use nanotier::{
     AnyTier, Builder, Bytes, Cache, Clock, Codec, Cold, ErrorKind, Hands, Inline, Json, Key, MemoryStore,
     Policy, Raw, Result, Scope, Source, Tier, TimeLeft, Ttl, WarmEnd, WarmPhase, WarmRestart,
@@ -53,6 +55,10 @@ impl Place {
         self.builder().build().unwrap()
     }
 
+    fn builder_with(&self, warm: WarmRestart) -> Builder<String, String> {
+        self.builder().warm_restart(warm)
+    }
+
     fn redb(&self) -> RedbStore {
         RedbStore::open(self.folder.path().join("words.redb")).unwrap()
     }
@@ -78,6 +84,15 @@ fn put(cache: &Words, words: &[(&str, &str)]) {
     for (key, value) in words {
         cache.insert((*key).to_string(), (*value).to_string()).wait().unwrap();
     }
+}
+
+fn sealing(secret: u8) -> Shaping {
+    let ring = KeyRing::new(KeyId(1), &Secret::new([secret; 32])).unwrap();
+    Shaping::builder().compress(Compression::Lz4).encrypt(ring).build().unwrap()
+}
+
+fn compressing() -> Shaping {
+    Shaping::builder().compress(Compression::Lz4).build().unwrap()
 }
 
 /// What memory alone has.
@@ -356,7 +371,7 @@ fn every_row_of_the_table_is_as_it_says() {
         check_row(lies, begins, afterwards);
         count += 1;
     }
-    assert_eq!(count, 20);
+    assert_eq!(count, 29);
 }
 
 fn check_row(lies: &str, begins: &str, afterwards: &str) {
@@ -377,9 +392,17 @@ fn check_row(lies: &str, begins: &str, afterwards: &str) {
             fs::remove_file(&file).unwrap();
             fs::create_dir(&file).unwrap();
         }
+        #[cfg(unix)]
+        "a symbolic link" => {
+            let elsewhere = place.folder.path().join("elsewhere");
+            fs::rename(&file, &elsewhere).unwrap();
+            std::os::unix::fs::symlink(elsewhere, &file).unwrap();
+        }
+        #[cfg(not(unix))]
+        "a symbolic link" => return,
         "a foreign file" => fs::write(&file, "someone's diary").unwrap(),
         "an empty file" => fs::write(&file, "").unwrap(),
-        "a file of another format version" => change(&|bytes| bytes[4] = 2),
+        "a file of another format version" => change(&|bytes| bytes[4] = 3),
         "a file cut off anywhere" => change(&|bytes| bytes.truncate(100)),
         "a file with a flipped bit in what is checked first" => change(&|bytes| bytes[17] ^= 1),
         "a file with a damaged entry" => change(&|bytes| {
@@ -389,6 +412,47 @@ fn check_row(lies: &str, begins: &str, afterwards: &str) {
         "a file of another namespace" => builder = builder.namespace("other"),
         "a file written with another secret" => {
             builder = builder.warm_restart(place.warm().secret([7; 16]));
+        }
+        "a file in the clear, and values are to be encrypted" => {
+            builder = builder.warm_restart(place.warm().shaped(sealing(1)));
+        }
+        "a file of encrypted values, and none are to be"
+        | "a file encrypted with another key"
+        | "an encrypted file whose header was rewritten"
+        | "the right file, encrypted" => {
+            let cache = place.builder_with(place.warm().shaped(sealing(1))).build().unwrap();
+            put(&cache, &SOME);
+            cache.close().wait().unwrap();
+            drop(cache);
+            match lies {
+                "a file encrypted with another key" => {
+                    builder = builder.warm_restart(place.warm().shaped(sealing(2)));
+                }
+                "an encrypted file whose header was rewritten" => {
+                    builder = builder.warm_restart(place.warm().shaped(sealing(1)));
+                    change(&|bytes| {
+                        bytes[8] ^= 1;
+                        recount(bytes);
+                    });
+                }
+                "the right file, encrypted" => {
+                    builder = builder.warm_restart(place.warm().shaped(sealing(1)));
+                }
+                _ => {}
+            }
+        }
+        "a file of compressed values, and none are to be" => {
+            let cache = place.builder_with(place.warm().shaped(compressing())).build().unwrap();
+            put(&cache, &SOME);
+            cache.close().wait().unwrap();
+        }
+        "the right file in the clear, and values are to be compressed" => {
+            builder = builder.warm_restart(place.warm().shaped(compressing()));
+        }
+        "a file from over tiers that do not say, and there are none now" => {
+            let cache = place.builder().tiers(Watched::shared_by(Scope::Fleet)).build().unwrap();
+            put(&cache, &SOME);
+            cache.close().wait().unwrap();
         }
         "a file of another codec or schema" => builder = builder.codec(Json::schema("v2")),
         "a file of a run before the last" => {
@@ -466,6 +530,189 @@ fn check_row(lies: &str, begins: &str, afterwards: &str) {
         closed.unwrap();
         assert!(file.is_file(), "{lies}: written anew");
     }
+}
+
+/// Makes all checksums of a file right, and its footer.
+fn recount(bytes: &mut [u8]) {
+    let sum = |bytes: &[u8]| crc32c::crc32c(bytes).to_le_bytes();
+    let header = sum(&bytes[..56]);
+    bytes[56..60].copy_from_slice(&header);
+    let footer = bytes.len() - 28;
+    bytes[footer + 12..footer + 20].copy_from_slice(&(footer as u64 - 60).to_le_bytes());
+    let body = sum(&bytes[..footer]);
+    bytes[footer + 20..footer + 24].copy_from_slice(&body);
+    let footer_sum = sum(&bytes[footer..footer + 24]);
+    bytes[footer + 24..].copy_from_slice(&footer_sum);
+}
+
+const CANARY: &str = "nobody else is to read this";
+
+/// True if the canary lies in any file of the folder.
+fn leaks(folder: &Path) -> bool {
+    let holds = |bytes: Vec<u8>| bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
+    // Between listing and reading, a file may get its name.
+    fs::read_dir(folder).unwrap().any(|entry| fs::read(entry.unwrap().path()).is_ok_and(holds))
+}
+
+#[test]
+fn over_tiers_that_encrypt_no_value_lies_in_the_clear_at_any_time() {
+    for (is_sealed, shaping) in [(true, Some(sealing(1))), (false, None)] {
+        let place = Place::new();
+        let (leaked, at) = (Arc::new(Mutex::new(false)), place.folder.path().to_owned());
+        let sees = leaked.clone();
+        let warm = place.warm().on_progress(move |_| *sees.lock() |= leaks(&at));
+        let warm = shaping.map_or(warm.clone().in_the_clear(), |shaping| warm.shaped(shaping));
+        let open = || {
+            let tiers = place.redb().inline().shaped(sealing(1));
+            place.builder_with(warm.clone()).capacity(3000).tiers(tiers).build().unwrap()
+        };
+        let cache = open();
+        let value = |n: u32| format!("{CANARY}, {n}");
+        cache.insert_many((0..2000).map(|n| (n.to_string(), value(n)))).wait().unwrap();
+        assert!(!leaks(place.folder.path()), "the tier encrypts");
+        cache.close().wait().unwrap();
+        drop(cache);
+        // The other way round it is seen: this test looks where values lie.
+        assert_eq!((leaks(place.folder.path()), *leaked.lock()), (!is_sealed, !is_sealed));
+        let cache = open();
+        assert_eq!((end(&cache), cache.len()), (WarmEnd::Complete, 2000));
+        assert_eq!(resident(&cache, "7"), Some(value(7)));
+    }
+}
+
+#[test]
+fn a_file_in_the_clear_over_a_tier_that_encrypts_is_refused_unless_it_is_meant() {
+    let place = Place::new();
+    let near_sealed =
+        || place.redb().inline().shaped(sealing(1)).over(Watched::shared_by(Scope::Fleet)).erase();
+    let far_sealed =
+        || place.redb().inline().over(Watched::shared_by(Scope::Fleet).shaped(sealing(1))).erase();
+    let tiers: [&dyn Fn() -> AnyTier; 2] = [&near_sealed, &far_sealed];
+    for tier in tiers {
+        for warm in [place.warm(), place.warm().shaped(compressing())] {
+            let error = place.builder_with(warm).tiers(tier()).build().map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains("in the clear"), "{error}");
+            assert!(!place.mark().exists(), "and nothing was touched");
+        }
+    }
+    for warm in [place.warm().in_the_clear(), place.warm().shaped(sealing(1))] {
+        drop(place.builder_with(warm).tiers(near_sealed()).build().unwrap());
+    }
+}
+
+#[test]
+fn what_was_sealed_for_another_file_is_not_read_and_a_retired_key_leaves_out_what_it_wrote() {
+    let place = Place::new();
+    let ring = KeyRing::new(KeyId(1), &Secret::new([1; 32])).unwrap();
+    let shaping = Shaping::builder().encrypt(ring.clone()).build().unwrap();
+    let open = || place.builder_with(place.warm().shaped(shaping.clone())).build().unwrap();
+    let sealed = |words: &[(&str, &str)]| {
+        let cache = open();
+        cache.clear().wait().unwrap();
+        put(&cache, words);
+        cache.close().wait().unwrap();
+        fs::read(place.file()).unwrap()
+    };
+    let old = sealed(&[("removed", "old")]);
+    let new = sealed(&[("kept", "new")]);
+    let entries_at = |bytes: &[u8]| 64 + usize::from(bytes[60]);
+    let entries_of = |bytes: &[u8]| bytes[entries_at(bytes)..bytes.len() - 28].to_vec();
+    let forged = |entries: Vec<u8>, count: u8| {
+        let mut bytes = [&new[..entries_at(&new)], &entries, &new[new.len() - 28..]].concat();
+        let footer = bytes.len() - 28;
+        bytes[footer + 4] = count;
+        recount(&mut bytes);
+        bytes
+    };
+    let mark = fs::read(place.mark()).unwrap();
+    let read = |bytes: Vec<u8>| {
+        fs::write(place.file(), bytes).unwrap();
+        fs::write(place.mark(), &mark).unwrap();
+        let cache = open();
+        let warmth = cache.warmth().unwrap();
+        ((end(&cache), warmth.loaded, warmth.unreadable), resident(&cache, "removed"))
+    };
+    let both = [entries_of(&new), entries_of(&old)].concat();
+    assert_eq!(read(forged(both, 2)), ((WarmEnd::Complete, 1, 1), None), "moved from another run's file");
+    assert_eq!(read(forged(entries_of(&new), 1)), ((WarmEnd::Complete, 1, 0), None));
+    ring.add(KeyId(2), &Secret::new([2; 32])).unwrap();
+    ring.write_with(KeyId(2)).unwrap();
+    assert_eq!(read(new.clone()).0, (WarmEnd::Complete, 1, 0), "the key still reads");
+    ring.retire(KeyId(1)).unwrap();
+    assert_eq!(read(new.clone()).0, (WarmEnd::Cold(Cold::OtherKey), 0, 0));
+}
+
+#[test]
+fn it_works_over_redb_in_whatever_is_put_around_it() {
+    type Around = fn(RedbStore) -> AnyTier;
+    let around: [Around; 4] = [
+        |redb| redb.inline().guarded(Limits::new()).erase(),
+        |redb| redb.inline().behind(WriteBehind::new()).erase(),
+        |redb| redb.inline().guarded(Limits::new()).behind(WriteBehind::new()).erase(),
+        |redb| redb.inline().shaped(compressing()).erase(),
+    ];
+    for (index, around) in around.into_iter().enumerate() {
+        let place = Place::new();
+        let open = || place.builder().tiers(around(place.redb())).build().unwrap();
+        let run = |doing: &dyn Fn(&Words)| {
+            let cache = open();
+            doing(&cache);
+            cache.close().wait().unwrap();
+            end(&cache)
+        };
+        run(&|cache| put(cache, &SOME));
+        let loaded = |cache: &Words| assert_eq!(resident(cache, "a").as_deref(), Some("1"), "{index}");
+        assert_eq!(run(&loaded), WarmEnd::Complete, "{index}");
+        let between = Cache::<String, String>::builder().clock(place.clock.clone()).namespace("words");
+        let between = between.codec(Json::default()).tiers(around(place.redb())).build().unwrap();
+        between.remove("a").wait().unwrap();
+        between.close().wait().unwrap();
+        drop(between);
+        let removed = |cache: &Words| assert_eq!(cache.get("a").wait().unwrap(), None, "{index}");
+        assert_eq!(run(&removed), WarmEnd::Cold(Cold::OtherState), "{index}");
+    }
+}
+
+#[test]
+fn what_lay_there_before_something_foreign_does_not_come_back_with_it_gone() {
+    let place = Place::new();
+    place.after(&SOME);
+    let aside = place.folder.path().join("aside");
+    fs::rename(place.file(), &aside).unwrap();
+    fs::create_dir(place.file()).unwrap();
+    let between = place.open();
+    assert_eq!(end(&between), WarmEnd::Cold(Cold::Foreign));
+    between.remove("a").wait().unwrap();
+    drop(between);
+    fs::remove_dir(place.file()).unwrap();
+    fs::rename(&aside, place.file()).unwrap();
+    let third = place.open();
+    assert_eq!((end(&third), resident(&third, "a")), (WarmEnd::Cold(Cold::OtherRun), None));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_or_a_pipe_in_place_of_the_mark_is_neither_followed_nor_waited_for() {
+    let place = Place::new();
+    place.after(&SOME);
+    let elsewhere = place.folder.path().join("elsewhere");
+    fs::rename(place.mark(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, place.mark()).unwrap();
+    let before = fs::read(&elsewhere).unwrap();
+    assert_eq!(end(&place.open()), WarmEnd::Cold(Cold::OtherRun));
+    assert_eq!(fs::read(&elsewhere).unwrap(), before);
+
+    place.after(&SOME);
+    fs::remove_file(place.mark()).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(place.mark()).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send((end(&place.open()), place)).unwrap());
+    let (end, _place) = told.recv_timeout(Duration::from_secs(20)).expect("nobody writes to the pipe");
+    assert_eq!(end, WarmEnd::Cold(Cold::OtherRun));
 }
 
 /// JSON whose reading takes a millisecond of the manual clock.

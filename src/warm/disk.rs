@@ -24,7 +24,7 @@ impl Output for File {
 pub(crate) enum Lies {
     Nothing,
     File,
-    /// A folder, a pipe, a device.
+    /// A folder, a pipe, a device, a link.
     Other,
 }
 
@@ -46,7 +46,8 @@ pub(crate) struct System;
 
 impl Disk for System {
     fn lies_at(&self, path: &Path) -> io::Result<Lies> {
-        match fs::metadata(path) {
+        // Of a link itself: what it leads to is not ours.
+        match fs::symlink_metadata(path) {
             Ok(metadata) => Ok(if metadata.is_file() { Lies::File } else { Lies::Other }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Lies::Nothing),
             Err(error) => Err(error),
@@ -54,7 +55,18 @@ impl Disk for System {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Input>> {
-        Ok(Box::new(File::open(path)?))
+        let mut options = OpenOptions::new();
+        options.read(true);
+        #[cfg(unix)]
+        {
+            use rustix::fs::OFlags;
+            use std::os::unix::fs::OpenOptionsExt as _;
+            // Whatever has come there since we looked: no link is followed, and no pipe waited for.
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+            options.custom_flags(i32::from_ne_bytes(flags.to_ne_bytes()));
+        }
+        let file = options.open(path)?;
+        if file.metadata()?.is_file() { Ok(Box::new(file)) } else { Err(io::Error::other("not a file")) }
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {

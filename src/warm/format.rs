@@ -17,13 +17,23 @@ pub(crate) const MAGIC: [u8; 4] = *b"nTw\x93";
 const FOOTER_MAGIC: [u8; 4] = *b"nTw\x94";
 /// What the mark of a run begins with.
 const MARK_MAGIC: [u8; 4] = *b"nTw\x95";
-/// The format version that is written, and the only one read.
+/// The format version of files whose values are as the codec wrote them.
 pub(crate) const FORMAT: u8 = 1;
+/// The format version of files whose values are shaped.
+pub(crate) const FORMAT_SHAPED: u8 = 2;
+/// Values are encrypted, and so is the seal.
+const FLAG_ENCRYPTED: u8 = 1;
 pub(crate) const HEADER_LEN: usize = 60;
 pub(crate) const FOOTER_LEN: usize = 28;
 pub(crate) const MARK_LEN: usize = 16;
 /// Length of the two lengths before each entry.
 const LENGTHS_LEN: usize = 8;
+/// Length of the length of the seal.
+const SEAL_LENGTH_LEN: usize = 4;
+/// No seal is longer.
+const SEAL_LEN_MAX: usize = 1024;
+/// No record is longer: half a gibibyte of value, and what is around it.
+const RECORD_LEN_MAX: usize = 512 * 1024 * 1024 + 64 * 1024;
 
 /// Why bytes are no warm file that this build can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +41,16 @@ pub(crate) enum Bad {
     /// Of a format version that this build does not know.
     Format,
     Damaged,
+}
+
+/// What was done to values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Values {
+    Plain,
+    /// Compressed where it helps, and all of them encrypted or none.
+    Shaped {
+        encrypted: bool,
+    },
 }
 
 /// Whose the file is, and to which state it belongs.
@@ -44,13 +64,17 @@ pub(crate) struct Header {
     pub(crate) fingerprint: Fingerprint,
     /// Keyed digest of the namespace.
     pub(crate) digest: [u8; 16],
+    pub(crate) values: Values,
 }
 
 impl Header {
     pub(crate) fn to_bytes(self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         bytes[..4].copy_from_slice(&MAGIC);
-        bytes[4] = FORMAT;
+        (bytes[4], bytes[5]) = match self.values {
+            Values::Plain => (FORMAT, 0),
+            Values::Shaped { encrypted } => (FORMAT_SHAPED, if encrypted { FLAG_ENCRYPTED } else { 0 }),
+        };
         bytes[8..16].copy_from_slice(&self.saved_at.as_millis().to_le_bytes());
         bytes[16..24].copy_from_slice(&self.run.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.opening.to_le_bytes());
@@ -64,12 +88,19 @@ impl Header {
         if bytes[..4] != MAGIC {
             return Err(Bad::Damaged);
         }
-        if bytes[4] != FORMAT {
+        if !is_known(bytes[4]) {
             return Err(Bad::Format);
         }
-        if !is_sealed(bytes) || bytes[5..8] != [0; 3] {
+        if !is_sealed(bytes) || bytes[6..8] != [0; 2] {
             return Err(Bad::Damaged);
         }
+        let values = match (bytes[4], bytes[5]) {
+            (FORMAT, 0) => Values::Plain,
+            (FORMAT_SHAPED, flags) if flags & !FLAG_ENCRYPTED == 0 => {
+                Values::Shaped { encrypted: flags & FLAG_ENCRYPTED != 0 }
+            }
+            _ => return Err(Bad::Damaged),
+        };
         let mut digest = [0; 16];
         digest.copy_from_slice(&bytes[40..56]);
         Ok(Self {
@@ -78,17 +109,22 @@ impl Header {
             opening: word(&bytes[24..32]),
             fingerprint: Fingerprint(word(&bytes[32..40])),
             digest,
+            values,
         })
     }
+}
+
+const fn is_known(format: u8) -> bool {
+    matches!(format, FORMAT | FORMAT_SHAPED)
 }
 
 /// How much there is, and what its checksum is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Footer {
     entries: u64,
-    /// All entries together.
+    /// The seal and all entries together.
     len: u64,
-    /// Of header and entries.
+    /// Of header, seal and entries.
     checksum: u32,
 }
 
@@ -161,11 +197,26 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn begin(out: Box<dyn Output>, header: Header) -> io::Result<Self> {
+    /// The header, and its seal where values are shaped.
+    pub(crate) fn begin(out: Box<dyn Output>, header: Header, seal: &[u8]) -> io::Result<Self> {
         let mut out = BufWriter::with_capacity(BUFFER_LEN, out);
         let bytes = header.to_bytes();
         out.write_all(&bytes)?;
-        Ok(Self { out, footer: Footer { entries: 0, len: 0, checksum: crc32c::crc32c(&bytes) } })
+        let footer = Footer { entries: 0, len: 0, checksum: crc32c::crc32c(&bytes) };
+        let mut writer = Self { out, footer };
+        if header.values != Values::Plain {
+            let len = u32::try_from(seal.len()).map_err(io::Error::other)?;
+            writer.part(&len.to_le_bytes())?;
+            writer.part(seal)?;
+        }
+        Ok(writer)
+    }
+
+    fn part(&mut self, part: &[u8]) -> io::Result<()> {
+        self.out.write_all(part)?;
+        self.footer.checksum = crc32c::crc32c_append(self.footer.checksum, part);
+        self.footer.len += part.len() as u64;
+        Ok(())
     }
 
     /// One entry; false if it is too long for one, and nothing was written.
@@ -174,11 +225,9 @@ impl Writer {
             return Ok(false);
         };
         for part in [&key_len.to_le_bytes()[..], &record_len.to_le_bytes()[..], key, record] {
-            self.out.write_all(part)?;
-            self.footer.checksum = crc32c::crc32c_append(self.footer.checksum, part);
+            self.part(part)?;
         }
         self.footer.entries += 1;
-        self.footer.len += LENGTHS_LEN as u64 + u64::from(key_len) + u64::from(record_len);
         Ok(true)
     }
 
@@ -195,6 +244,7 @@ impl Writer {
 pub(crate) struct Reader {
     input: BufReader<Box<dyn Input>>,
     footer: Footer,
+    seal: Vec<u8>,
     /// Of the entries' bytes, those not yet read.
     left: u64,
     entries_left: u64,
@@ -214,7 +264,7 @@ impl Reader {
         input.seek(SeekFrom::Start(0)).map_err(damaged)?;
         // Another version's may be shorter: what it says of itself comes first.
         input.read_exact(&mut header[..5]).map_err(damaged)?;
-        if header[..4] == MAGIC && header[4] != FORMAT {
+        if header[..4] == MAGIC && !is_known(header[4]) {
             return Err(Bad::Format);
         }
         let Some(entries_len) = len.checked_sub(ends) else { return Err(Bad::Damaged) };
@@ -229,14 +279,28 @@ impl Reader {
         }
         input.seek(SeekFrom::Start(HEADER_LEN as u64)).map_err(damaged)?;
         let input = BufReader::with_capacity(BUFFER_LEN, input);
-        let reader = Self {
+        let mut reader = Self {
             input,
             footer,
+            seal: Vec::new(),
             left: entries_len,
             entries_left: footer.entries,
             checksum: crc32c::crc32c(&header),
         };
+        if parsed.values != Values::Plain {
+            let len = reader.take(SEAL_LENGTH_LEN)?;
+            let len = usize::try_from(word(&len)).map_err(|_| Bad::Damaged)?;
+            if len > SEAL_LEN_MAX {
+                return Err(Bad::Damaged);
+            }
+            reader.seal = reader.take(len)?;
+        }
         Ok((parsed, reader))
+    }
+
+    /// What proves who wrote the header; empty where nothing does.
+    pub(crate) fn seal(&self) -> &[u8] {
+        &self.seal
     }
 
     /// How many entries there should be.
@@ -254,7 +318,7 @@ impl Reader {
         let lengths = self.take(LENGTHS_LEN)?;
         let len = |bytes: &[u8]| usize::try_from(word(bytes)).map_err(|_| Bad::Damaged);
         let (key_len, record_len) = (len(&lengths[..4])?, len(&lengths[4..])?);
-        if key_len > Path::KEY_LEN_MAX {
+        if key_len > Path::KEY_LEN_MAX || record_len > RECORD_LEN_MAX {
             return Err(Bad::Damaged);
         }
         let key = self.take(key_len)?;

@@ -10,7 +10,8 @@ use nanotier_tier::{Bytes, Clock, Fingerprint, Json, Timestamp};
 
 use super::disk::{Disk, Input, Lies, Output, System};
 use super::format::{
-    self, Bad, FOOTER_LEN, FORMAT, HEADER_LEN, Header, Kept, MAGIC, MARK_LEN, Reader, Writer,
+    self, Bad, FOOTER_LEN, FORMAT, FORMAT_SHAPED, HEADER_LEN, Header, Kept, MAGIC, MARK_LEN, Reader, Values,
+    Writer,
 };
 use super::{Cold, WarmEnd, WarmRestart};
 use crate::Cache;
@@ -146,6 +147,10 @@ fn three_runs(fails: Fails, at: usize, closes: bool) -> usize {
     let is_cold = matches!(third.warmth().unwrap().end, WarmEnd::Cold(_));
     assert_eq!(value(&third, "kept").is_none(), is_cold, "step {at}: all or nothing");
     third.close().wait().unwrap();
+    let mut left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["words.warm", "words.warm.nanotier-run"], "step {at}: nothing lies about");
     // And after that all is well.
     assert_eq!(system(folder.path()).warmth().unwrap().end, WarmEnd::Complete, "step {at}");
     steps.load(SeqCst)
@@ -172,6 +177,70 @@ fn a_step_that_fails_and_a_clean_end_bring_nothing_back() {
 #[test]
 fn a_step_that_fails_and_a_crash_bring_nothing_back() {
     at_every_step(Fails::Once, false);
+}
+
+/// The real file system, on which something else happens before the first name is given.
+struct Meanwhile(parking_lot::Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Disk for Meanwhile {
+    fn lies_at(&self, path: &Path) -> io::Result<Lies> {
+        System.lies_at(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Input>> {
+        System.open(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        System.create(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let meanwhile = self.0.lock().take();
+        meanwhile.into_iter().for_each(|meanwhile| meanwhile());
+        System.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        System.remove(path)
+    }
+    fn sync_folder_of(&self, path: &Path) -> io::Result<()> {
+        System.sync_folder_of(path)
+    }
+}
+
+#[test]
+fn a_run_that_closes_while_the_next_marks_itself_leaves_nothing_to_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = system(folder.path());
+    put(&old, "removed", "old");
+    let closes = move || drop(old.close().wait());
+    let new = open(folder.path(), Arc::new(Meanwhile(parking_lot::Mutex::new(Some(Box::new(closes))))));
+    assert_eq!(new.warmth().unwrap().end, WarmEnd::Cold(Cold::NoFile));
+    new.remove("removed").wait().unwrap();
+    // Not closed.
+    drop(new);
+    assert_eq!(value(&system(folder.path()), "removed"), None);
+}
+
+#[test]
+fn a_run_that_begins_while_the_last_one_closes_has_the_file_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let slot = Arc::<parking_lot::Mutex<Option<Cache<String, String>>>>::default();
+    let (into, at) = (slot.clone(), folder.path().to_owned());
+    let begins = move || *into.lock() = Some(system(&at));
+    // Its own mark is the first name, its file the second.
+    let old = open(folder.path(), Arc::new(System));
+    drop(old);
+    let mut builder = Cache::<String, String>::builder().namespace("words").codec(Json::default());
+    let hooked = Arc::new(Meanwhile(parking_lot::Mutex::new(None)));
+    builder.disk = hooked.clone();
+    let old = builder.warm_restart(WarmRestart::new(folder.path().join("words.warm"))).build().unwrap();
+    put(&old, "removed", "old");
+    *hooked.0.lock() = Some(Box::new(begins));
+    assert!(old.close().wait().is_err(), "its file was taken away");
+    let new = slot.lock().take().unwrap();
+    assert_eq!(new.warmth().unwrap().end, WarmEnd::Cold(Cold::NoFile));
+    put(&new, "kept", "kept");
+    new.close().wait().unwrap();
+    let third = system(folder.path());
+    assert_eq!((value(&third, "removed"), value(&third, "kept").as_deref()), (None, Some("kept")));
 }
 
 /// The real file system, for many small tries: nothing is flushed.
@@ -258,12 +327,21 @@ fn header() -> Header {
         opening: 0x2122_2324_2526_2728,
         fingerprint: Fingerprint(0x3132_3334_3536_3738),
         digest: *b"sixteen bytes ok",
+        values: Values::Plain,
     }
 }
 
+fn header_of_shaped() -> Header {
+    Header { values: Values::Shaped { encrypted: true }, ..header() }
+}
+
 fn written(entries: &[(&[u8], &[u8])]) -> Vec<u8> {
+    written_with(header(), b"", entries)
+}
+
+fn written_with(header: Header, seal: &[u8], entries: &[(&[u8], &[u8])]) -> Vec<u8> {
     let kept = Kept::default();
-    let mut writer = Writer::begin(Box::new(kept.clone()), header()).unwrap();
+    let mut writer = Writer::begin(Box::new(kept.clone()), header, seal).unwrap();
     for (key, record) in entries {
         assert!(writer.entry(key, record).unwrap());
     }
@@ -290,7 +368,8 @@ fn the_fields_lie_where_formats_md_says() {
     let expected: Vec<Vec<u8>> = vec![
         MAGIC.to_vec(),
         vec![FORMAT],
-        vec![0; 3],
+        vec![0],
+        vec![0; 2],
         0x0102_0304_0506_0708_u64.to_le_bytes().to_vec(),
         0x1112_1314_1516_1718_u64.to_le_bytes().to_vec(),
         0x2122_2324_2526_2728_u64.to_le_bytes().to_vec(),
@@ -313,6 +392,14 @@ fn the_fields_lie_where_formats_md_says() {
     let in_footer = fields("footer");
     assert_eq!(in_footer.iter().map(|field| value(footer, field)).collect::<Vec<_>>(), expected);
     assert_eq!(in_footer.iter().map(|field| field.1).sum::<usize>(), FOOTER_LEN);
+    // Shaped: another format, a flag, and a seal behind the header.
+    let sealed = written_with(header_of_shaped(), b"seal", &[(b"k", b"record")]);
+    assert_eq!(sealed[4..8], [FORMAT_SHAPED, 1, 0, 0]);
+    assert_eq!(sealed[HEADER_LEN..HEADER_LEN + 17], *b"\x04\0\0\0seal\x01\0\0\0\x06\0\0\0k");
+    let len = (sealed.len() - HEADER_LEN - FOOTER_LEN) as u64;
+    assert_eq!(sealed[sealed.len() - FOOTER_LEN + 12..][..8], len.to_le_bytes());
+    let only_compressed = Header { values: Values::Shaped { encrypted: false }, ..header() };
+    assert_eq!(written_with(only_compressed, b"", &[])[4..6], [FORMAT_SHAPED, 0]);
     let mark = format::mark_of(7);
     assert_eq!(mark.len(), MARK_LEN);
     assert_eq!(mark[..12], *b"nTw\x95\x07\0\0\0\0\0\0\0");
@@ -339,19 +426,96 @@ fn what_is_written_is_read_and_lengths_are_believed_only_as_far_as_there_are_byt
     long[HEADER_LEN + 4..HEADER_LEN + 8].copy_from_slice(&u32::MAX.to_le_bytes());
     let (_, mut reader) = Reader::begin(Box::new(io::Cursor::new(long))).unwrap();
     assert_eq!(reader.next(), Err(Bad::Damaged), "four gigabytes are not there, and not allocated");
+
+    let sealed = written_with(header_of_shaped(), b"seal", &[(b"k", b"record")]);
+    let (read, mut reader) = Reader::begin(Box::new(io::Cursor::new(sealed.clone()))).unwrap();
+    assert_eq!((read, reader.seal(), reader.entries()), (header_of_shaped(), &b"seal"[..], 1));
+    assert_eq!(reader.next(), Ok(Some((b"k".to_vec(), b"record".to_vec()))));
+    assert_eq!(reader.next(), Ok(None));
+    for len in [1025, u32::MAX] {
+        let mut long = sealed.clone();
+        long[HEADER_LEN..HEADER_LEN + 4].copy_from_slice(&len.to_le_bytes());
+        assert_eq!(Reader::begin(Box::new(io::Cursor::new(long))).err(), Some(Bad::Damaged));
+    }
+}
+
+/// A file of any length that takes no room: zeros, but for its beginning and its end.
+struct Sparse {
+    begin: Vec<u8>,
+    end: Vec<u8>,
+    len: u64,
+    at: u64,
+    read: Arc<AtomicUsize>,
+}
+
+impl io::Read for Sparse {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let end_at = self.len - self.end.len() as u64;
+        let mut count = 0;
+        for (byte, at) in out.iter_mut().zip(self.at..self.len) {
+            let place = |from: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
+            let begins = self.begin.get(place(0)).copied();
+            *byte = if at >= end_at { self.end[place(end_at)] } else { begins.unwrap_or(0) };
+            count += 1;
+        }
+        self.at += count as u64;
+        self.read.fetch_add(count, SeqCst);
+        Ok(count)
+    }
+}
+
+impl io::Seek for Sparse {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.at = match to {
+            io::SeekFrom::Start(at) => at,
+            io::SeekFrom::End(by) => self.len.saturating_add_signed(by),
+            io::SeekFrom::Current(by) => self.at.saturating_add_signed(by),
+        };
+        Ok(self.at)
+    }
+}
+
+#[test]
+fn a_file_that_is_as_long_as_it_says_makes_nobody_read_more_than_a_record_can_be() {
+    let right = written(&[]);
+    let entries_len = 8 + (1_u64 << 31);
+    let mut begin = right[..HEADER_LEN].to_vec();
+    begin.extend_from_slice(b"\0\0\0\0\0\0\0\x80");
+    let mut end = right[HEADER_LEN..].to_vec();
+    end[4..12].copy_from_slice(&1_u64.to_le_bytes());
+    end[12..20].copy_from_slice(&entries_len.to_le_bytes());
+    let sum = crc32c::crc32c(&end[..24]);
+    end[24..].copy_from_slice(&sum.to_le_bytes());
+    let read = Arc::<AtomicUsize>::default();
+    let len = (HEADER_LEN + FOOTER_LEN) as u64 + entries_len;
+    let sparse = Sparse { begin, end, len, at: 0, read: read.clone() };
+    let (_, mut reader) = Reader::begin(Box::new(sparse)).unwrap();
+    assert_eq!(reader.entries(), 1);
+    assert_eq!(reader.next(), Err(Bad::Damaged), "two gigabytes are no record");
+    assert!(read.load(SeqCst) < 1 << 20, "and were not read: {}", read.load(SeqCst));
 }
 
 #[test]
 fn a_warm_file_of_every_format_version_is_read_for_ever() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/warm-1.bin");
-    let mark = golden.with_file_name("warm-1.run");
+    read_golden("warm-1", &|warm| warm);
+    #[cfg(feature = "encrypt")]
+    read_golden("warm-2", &|warm| {
+        use nanotier_tier::shaping::{KeyId, KeyRing, Secret, Shaping};
+        let ring = KeyRing::new(KeyId(7), &Secret::new([9; 32])).unwrap();
+        warm.shaped(Shaping::builder().encrypt(ring).build().unwrap())
+    });
+}
+
+fn read_golden(name: &str, shaped: &dyn Fn(WarmRestart) -> WarmRestart) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.bin"));
+    let mark = golden.with_extension("run");
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| -> PathBuf { folder.path().join(name) };
     let (clock, hands) = Clock::manual();
     let open = || {
         let mut builder = Cache::<String, Bytes>::builder().clock(clock.clone()).namespace("golden");
         builder.disk = Arc::new(System);
-        builder.codec(crate::Raw).warm_restart(WarmRestart::new(at("g.warm"))).build().unwrap()
+        builder.codec(crate::Raw).warm_restart(shaped(WarmRestart::new(at("g.warm")))).build().unwrap()
     };
     if std::env::var_os("NANOTIER_WRITE_GOLDEN").is_some() && !golden.exists() {
         let cache = open();
