@@ -644,6 +644,26 @@ fn what_was_sealed_for_another_file_is_not_read_and_a_retired_key_leaves_out_wha
 }
 
 #[test]
+fn compressed_values_in_a_file_that_says_they_are_not_are_not_taken_for_the_codecs() {
+    let place = Place::new();
+    let open = |warm: WarmRestart| {
+        let builder = Cache::<String, Bytes>::builder().clock(place.clock.clone()).namespace("words");
+        builder.codec(Raw).warm_restart(warm).build().unwrap()
+    };
+    let cache = open(place.warm().shaped(compressing()));
+    cache.insert("a".into(), Bytes::from(vec![b'x'; 1000])).wait().unwrap();
+    cache.close().wait().unwrap();
+    let mut bytes = fs::read(place.file()).unwrap();
+    bytes[4] = 1;
+    bytes.drain(60..64);
+    recount(&mut bytes);
+    fs::write(place.file(), bytes).unwrap();
+    let cache = open(place.warm());
+    let warmth = cache.warmth().unwrap();
+    assert_eq!((&warmth.end, warmth.loaded, warmth.unreadable), (&WarmEnd::Complete, 0, 1));
+}
+
+#[test]
 fn it_works_over_redb_in_whatever_is_put_around_it() {
     type Around = fn(RedbStore) -> AnyTier;
     let around: [Around; 4] = [
