@@ -1,7 +1,7 @@
 //! `nanotier-inspect PATH [COMMAND]`: what a durable tier holds, for somebody who looks while its service is down.
 //!
-//! To look changes nothing: the file is opened read-only, no mark is set and nothing is repaired; one that was not closed properly is looked at
-//! in a repaired copy. Only `delete` writes, and it writes as a service would: a tombstone with a version above what is held.
+//! To look changes nothing: a redb file is opened read-only, no mark is set and nothing is repaired; one that was not closed properly is looked at
+//! in a repaired copy, SQLite and file stores always in a copy. Only `delete` writes, and it writes as a service would: a tombstone with a version above what is held.
 #![forbid(unsafe_code)]
 
 mod args;
