@@ -63,11 +63,11 @@ pub(crate) const QUESTIONS: &[Question] = &[
     ask("file-put-async", "one put on disk a little later, against key and value appended to a file", &[
         ratio("append", 1.10),
     ]),
-    ask("chain-memory-hit", "get of resident keys through a cache over redb, String to shared bytes, one thread", &[
+    ask("chain-memory-hit", "get of resident keys through a cache over redb, String to a shared struct, one thread", &[
         ratio("foyer hybrid await", 0.10).by("nanotier await"),
-        ratio("foyer hybrid try_unwrap", 0.08).by("nanotier try_now"),
+        ratio("foyer hybrid try_unwrap", 0.08).by("nanotier read"),
         goal("nanotier await, no tier", CyclesMore(2.0)).by("nanotier await"),
-        goal("nanotier try_now, no tier", CyclesMore(2.0)).by("nanotier try_now"),
+        goal("nanotier read, no tier", CyclesMore(2.0)).by("nanotier read"),
     ]),
     ask("chain-l2-hit", "get of what is not in memory but in redb, copied into memory", &[
         ratio("foyer hybrid", 0.30),

@@ -8,10 +8,11 @@ use std::task::{Context, Poll, Waker};
 
 use foyer::{
     BlockEngineConfig, DeviceBuilder as _, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
-    PsyncIoEngineConfig,
+    PsyncIoEngineConfig, StorageValue,
 };
-use nanotier::{Bytes, Cache, Raw};
+use nanotier::{Bytes, Cache, Codec, Json, Raw};
 use nanotier_redb::RedbStore;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -42,14 +43,26 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// What is kept in memory where hits there are measured: three words, shared.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct User {
+    id: u64,
+    group: u64,
+    score: u64,
+}
+
+fn user(id: u64) -> User {
+    User { id, group: id % 10, score: id * 7 }
+}
+
 /// The cache, over redb or over nothing.
-struct Ours {
-    cache: Cache<String, Bytes>,
+struct Ours<V> {
+    cache: Cache<String, V>,
     _folder: TempDir,
 }
 
-impl Ours {
-    fn new(capacity: u64, is_tiered: bool) -> Arc<Self> {
+impl<V: Clone + Send + Sync + 'static> Ours<V> {
+    fn new(capacity: u64, is_tiered: bool, codec: impl Codec<V>) -> Arc<Self> {
         let folder = folder();
         let builder = Cache::builder().capacity(capacity);
         let builder = match is_tiered {
@@ -57,14 +70,14 @@ impl Ours {
                 let durability =
                     nanotier::Durability::Async { loss_window: std::time::Duration::from_secs(60) };
                 let store = RedbStore::builder(folder.path().join("l2.redb")).durability(durability).build();
-                builder.namespace("bench").codec(Raw).tiers(store.expect("a new store").inline())
+                builder.namespace("bench").codec(codec).tiers(store.expect("a new store").inline())
             }
             false => builder,
         };
         Arc::new(Self { cache: builder.build().expect("a cache"), _folder: folder })
     }
 
-    fn filled(self: Arc<Self>, entries: u64) -> Arc<Self> {
+    fn filled(self: Arc<Self>, entries: u64, make: fn(u64) -> V) -> Arc<Self> {
         let numbers: Vec<u64> = (0..entries).collect();
         for some in numbers.chunks(1000) {
             let entries = some.iter().map(|&number| (name(number), Bytes::copy_from_slice(&value(number))));
@@ -75,15 +88,15 @@ impl Ours {
 }
 
 /// foyer's cache over its own store on disk.
-struct Foyer {
-    cache: HybridCache<String, Vec<u8>>,
+struct Foyer<V: StorageValue> {
+    cache: HybridCache<String, V>,
     /// Its tasks run here.
     runtime: Runtime,
     _folder: TempDir,
 }
 
-impl Foyer {
-    fn filled(capacity: usize, entries: u64) -> Arc<Self> {
+impl<V: StorageValue> Foyer<V> {
+    fn filled(capacity: usize, entries: u64, make: fn(u64) -> V) -> Arc<Self> {
         let folder = folder();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -100,7 +113,7 @@ impl Foyer {
             )
             .expect("a hybrid cache");
         for number in 0..entries {
-            cache.insert(name(number), value(number).to_vec());
+            cache.insert(name(number), make(number));
             if number % 100 == 99 {
                 // It drops what its queue has no room for.
                 runtime.block_on(cache.storage().wait());
@@ -118,36 +131,45 @@ fn names(count: u64) -> Arc<[String]> {
     (0..count).map(name).collect()
 }
 
+/// A cache of ours, and the names that it is asked for.
+type Asked = (Arc<Ours<Arc<User>>>, Arc<[String]>);
+
+fn awaiting((shelf, names): Asked) -> Racer {
+    Racer::bare("nanotier await", move |turn: Turn| {
+        hot(turn)
+            .map(|number| {
+                let found = block_on(shelf.cache.get(names[number as usize].as_str()));
+                u64::from(black_box(found).is_ok_and(|found| found.is_some()))
+            })
+            .sum()
+    })
+}
+
+/// The value is looked at in place.
+fn reading((shelf, names): Asked) -> Racer {
+    Racer::bare("nanotier read", move |turn: Turn| {
+        hot(turn)
+            .map(|number| {
+                let found = shelf.cache.read(names[number as usize].as_str(), |user| user.score);
+                u64::from(black_box(found).is_some())
+            })
+            .sum()
+    })
+}
+
 pub(super) fn memory_hit(bench: &mut Bench) {
     let names = names(HOT);
-    let awaited = |shelf: Arc<Ours>, names: Arc<[String]>| {
-        Racer::bare("nanotier await", move |turn: Turn| {
-            hot(turn)
-                .map(|number| {
-                    let found = block_on(shelf.cache.get(names[number as usize].as_str()));
-                    u64::from(black_box(found).is_ok_and(|found| found.is_some()))
-                })
-                .sum()
-        })
+    let ours = |is_tiered| {
+        let ours = Ours::new(2 * RESIDENT, is_tiered, Json::default());
+        (ours.filled(RESIDENT, |number| Arc::new(user(number))), names.clone())
     };
-    let at_once = |shelf: Arc<Ours>, names: Arc<[String]>| {
-        Racer::bare("nanotier try_now", move |turn: Turn| {
-            hot(turn)
-                .map(|number| {
-                    let found = shelf.cache.get(names[number as usize].as_str()).try_now();
-                    u64::from(black_box(found).is_ok_and(|found| found.is_some()))
-                })
-                .sum()
-        })
-    };
-    let tiered = Ours::new(2 * RESIDENT, true).filled(RESIDENT);
-    let bare = Ours::new(2 * RESIDENT, false).filled(RESIDENT);
-    let foyer = Foyer::filled(64 << 20, RESIDENT);
+    let (tiered, bare) = (ours(true), ours(false));
+    let foyer = Foyer::<[u64; 3]>::filled(64 << 20, RESIDENT, |id| [id, id % 10, id * 7]);
     let mut race = Race::new(bench, "chain-memory-hit", 200_000);
-    race.enter(awaited(tiered.clone(), names.clone()));
-    race.enter(at_once(tiered, names.clone()));
-    race.enter(awaited(bare.clone(), names.clone()).named("nanotier await, no tier"));
-    race.enter(at_once(bare, names.clone()).named("nanotier try_now, no tier"));
+    race.enter(awaiting(tiered.clone()));
+    race.enter(reading(tiered));
+    race.enter(awaiting(bare.clone()).named("nanotier await, no tier"));
+    race.enter(reading(bare).named("nanotier read, no tier"));
     let (shelf, asked) = (foyer.clone(), names.clone());
     let lap = move |turn: Turn| {
         let _inside = shelf.runtime.enter();
@@ -174,8 +196,9 @@ pub(super) fn memory_hit(bench: &mut Bench) {
 
 pub(super) fn l2_hit(bench: &mut Bench) {
     let names = names(ENTRIES);
-    let ours = Ours::new(SMALL as u64, true).filled(ENTRIES);
-    let foyer = Foyer::filled(SMALL * 512, ENTRIES);
+    let ours =
+        Ours::new(SMALL as u64, true, Raw).filled(ENTRIES, |number| Bytes::copy_from_slice(&value(number)));
+    let foyer = Foyer::filled(SMALL * 512, ENTRIES, |number| value(number).to_vec());
     let scattered = |operation: u64| operation.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) % ENTRIES;
     let mut race = Race::new(bench, "chain-l2-hit", 2_000).by_wall();
     let asked = names.clone();
