@@ -6,6 +6,7 @@ mod common;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use nanotier_tier::behind::MemoryLog;
 use nanotier_tier::waiting::block_on;
 use nanotier_tier::{
     Behind, Change, Entry, ErrorKind, Event, Inline, Intent, MemoryStore, Observer, Offload, Record, Scope,
-    Spawn, Task, Tier, Update, Updated, Version, WhenFull, Write, WriteBehind, Wrote,
+    Spawn, Store, Task, Tier, Update, Updated, Version, WhenFull, Write, WriteBehind, Wrote,
 };
 use parking_lot::Mutex;
 
@@ -259,7 +260,7 @@ fn a_put_that_comes_while_a_fill_is_under_way_is_not_overtaken_by_it() {
     // A put drawn before the load began, which is queued while the fill is at the tier.
     let world = World::new();
     let store = Arc::new(Gated { store: MemoryStore::new(), gate: Mutex::new(()) });
-    nanotier_tier::Store::attach(&store.store, &world.context);
+    Store::attach(&store.store, &world.context);
     let tier = world.attached(Offload::new(store.clone(), 1, 16).unwrap().behind(WriteBehind::new()));
     let early = world.record("early");
     let found = block_on(tier.read_one(&world.path("k"), Intent::Load)).unwrap();
@@ -283,7 +284,7 @@ struct Gated {
     gate: Mutex<()>,
 }
 
-impl nanotier_tier::Store for Gated {
+impl Store for Gated {
     fn name(&self) -> &'static str {
         "gated"
     }
@@ -315,7 +316,7 @@ fn a_flush_whose_driver_left_is_done_again_and_a_remove_waits_for_it() {
     // A timed-out put whose bytes arrive after a later remove, by way of the queue.
     let world = World::new();
     let store = Arc::new(Gated { store: MemoryStore::new(), gate: Mutex::new(()) });
-    nanotier_tier::Store::attach(&store.store, &world.context);
+    Store::attach(&store.store, &world.context);
     let tier = world.attached(Offload::new(store.clone(), 1, 16).unwrap().behind(WriteBehind::new()));
     world.put(&tier, "k", "old");
     let gate = store.gate.lock();
@@ -672,4 +673,144 @@ fn an_acknowledgement_is_worth_what_its_capabilities_say() {
         Durability::Volatile,
         "a log before memory keeps nothing longer"
     );
+}
+
+/// A tier over a memory store that answers as it is told.
+#[derive(Clone, Default)]
+struct Odd {
+    store: Arc<MemoryStore>,
+    /// No write is answered.
+    silent: Arc<AtomicBool>,
+    /// Only the first write of a batch is done, and answered.
+    short: Arc<AtomicBool>,
+}
+
+impl Tier for Odd {
+    fn name(&self) -> &'static str {
+        "odd"
+    }
+    fn capabilities(&self) -> nanotier_tier::Capabilities {
+        Store::capabilities(&*self.store)
+    }
+    fn attach(&self, context: &nanotier_tier::Context) {
+        Store::attach(&*self.store, context);
+    }
+    async fn read(
+        &self,
+        paths: &[nanotier_tier::Path<'_>],
+        intent: Intent,
+    ) -> nanotier_tier::Result<Vec<nanotier_tier::Result<nanotier_tier::Found>>> {
+        Store::read(&*self.store, paths, intent)
+    }
+    async fn write(&self, writes: &[Write<'_>]) -> nanotier_tier::Result<Vec<nanotier_tier::Result<Wrote>>> {
+        if self.silent.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        let count = if self.short.load(SeqCst) { 1 } else { writes.len() };
+        Store::write(&*self.store, &writes[..count])
+    }
+    async fn clear(&self, cleared: &nanotier_tier::Cleared<'_>) -> nanotier_tier::Result<Wrote> {
+        Store::clear(&*self.store, cleared)
+    }
+}
+
+#[test]
+fn flush_and_close_end_at_their_deadline_though_the_tier_never_answers() {
+    let (mut world, tasks, odd) = (World::new(), Tasks::default(), Odd::default());
+    world.context = world.context.clone().with_spawner(Arc::new(tasks));
+    let tier = world.attached(odd.clone().behind(WriteBehind::new()));
+    world.put(&tier, "k", "value");
+    odd.silent.store(true, SeqCst);
+    let mut flush = Box::pin(tier.flush());
+    assert!(poll(&mut flush).is_pending());
+    world.pass(5000);
+    let Poll::Ready(Err(error)) = poll(&mut flush) else { panic!("its time is over") };
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    drop(flush);
+    assert_eq!(world.value(&tier, "k").as_deref(), Some("value"), "it is still queued");
+    let mut close = Box::pin(tier.close());
+    assert!(poll(&mut close).is_pending());
+    world.pass(5000);
+    let Poll::Ready(Err(error)) = poll(&mut close) else { panic!("its time is over") };
+    assert!(error.to_string().contains("1 queued writes"), "{error}");
+}
+
+#[test]
+fn a_flush_ends_when_what_was_queued_before_it_is_written_whatever_others_write_since() {
+    let world = World::new();
+    let store = Arc::new(Gated { store: MemoryStore::new(), gate: Mutex::new(()) });
+    Store::attach(&store.store, &world.context);
+    let tier = world.attached(Offload::new(store.clone(), 1, 16).unwrap().behind(WriteBehind::new()));
+    world.put(&tier, "mine", "value");
+    let gate = store.gate.lock();
+    let mut flush = Box::pin(tier.flush());
+    assert!(poll(&mut flush).is_pending());
+    world.put(&tier, "theirs", "value");
+    world.put(&tier, "mine", "newer");
+    drop(gate);
+    block_on(flush).unwrap();
+    assert_eq!(tier.state().entries, 2, "that is the next flush's");
+    block_on(tier.flush()).unwrap();
+    assert_eq!(tier.state().entries, 0);
+}
+
+#[test]
+fn a_write_that_the_tier_leaves_without_an_answer_stays_queued() {
+    for log in [None, Some(MemoryLog::new())] {
+        let (mut world, tasks, odd) = (World::new(), Tasks::default(), Odd::default());
+        world.context = world.context.clone().with_spawner(Arc::new(tasks));
+        let tier = world.attached(match log {
+            Some(log) => odd.clone().behind_logged(WriteBehind::new(), log).unwrap(),
+            None => odd.clone().behind(WriteBehind::new()),
+        });
+        odd.short.store(true, SeqCst);
+        world.put(&tier, "a", "1");
+        world.put(&tier, "b", "1");
+        let mut flush = Box::pin(tier.flush());
+        assert!(poll(&mut flush).is_pending());
+        drop(flush);
+        assert_eq!(tier.state().entries, 1);
+        odd.short.store(false, SeqCst);
+        block_on(tier.flush()).unwrap();
+        for key in ["a", "b"] {
+            assert_eq!(world.value(&odd, key).as_deref(), Some("1"));
+        }
+    }
+}
+
+#[test]
+fn closes_that_wait_for_another_one_do_not_keep_each_other_awake() {
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+    let s = Stage::new(Scope::Process, WriteBehind::new(), None);
+    s.far.fail_writes(true);
+    s.put("k", "value");
+    let mut closes: Vec<_> =
+        (0..4).map(|_| (Box::pin(s.tier.close()), Arc::new(Woken(true.into())), false)).collect();
+    let mut polls = 0;
+    for _ in 0..100 {
+        // Until all are asleep.
+        loop {
+            let mut slept = true;
+            for (close, woken, ended) in &mut closes {
+                if !*ended && woken.0.swap(false, SeqCst) {
+                    let waker = Waker::from(woken.clone());
+                    *ended = close.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_ready();
+                    polls += 1;
+                    assert!(polls < 2000, "they wake each other for ever");
+                    slept = false;
+                }
+            }
+            if slept {
+                break;
+            }
+        }
+        s.world.pass(100);
+    }
+    assert!(closes.iter().all(|(_, _, ended)| *ended));
 }

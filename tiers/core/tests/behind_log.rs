@@ -357,7 +357,7 @@ fn a_file_log_gives_back_what_was_appended_and_cuts_a_torn_end() {
         let log = FileLog::open(folder.log()).unwrap();
         assert_eq!(numbers(&log).len(), count + 1, "{cut}");
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 2], "an append is there whole or not at all");
 }
 
 #[test]
@@ -529,4 +529,212 @@ fn many_writers_share_the_disks_syncs_and_all_of_them_are_there() {
     let folder = folder.crashed("many-1");
     let log = FileLog::open(folder.log()).unwrap();
     assert_eq!(log.replay().unwrap().len(), 40);
+}
+
+/// The file that is appended to.
+fn newest(folder: &Folder) -> std::path::PathBuf {
+    let generation = |name: &str| fs::read(folder.0.join(name)).unwrap().get(8).copied();
+    let name = if generation("queue.0") > generation("queue.1") { "queue.0" } else { "queue.1" };
+    folder.0.join(name)
+}
+
+#[test]
+fn damage_before_what_was_written_last_is_told_and_not_taken_for_a_torn_end() {
+    let (world, folder) = (World::new(), Folder::new("middle"));
+    let record = world.record("value");
+    let log = FileLog::open(folder.log()).unwrap();
+    let mut ends = vec![24];
+    for number in 1..4 {
+        log.append(&[item(&world, number, "k", &record)]).unwrap();
+        ends.push(usize::try_from(fs::metadata(newest(&folder)).unwrap().len()).unwrap());
+    }
+    drop(log);
+    let file = newest(&folder);
+    let whole = fs::read(&file).unwrap();
+    for at in 24..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        fs::write(&file, &bytes).unwrap();
+        let opened = FileLog::open(folder.log());
+        if at < ends[2] {
+            assert_eq!(opened.unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
+            assert_eq!(fs::read(&file).unwrap(), bytes, "and left as it is");
+        } else {
+            assert_eq!(numbers(&opened.unwrap()), [1, 2], "byte {at}: as if it had been being written");
+        }
+    }
+    // A whole stretch, heads of batches included.
+    let mut bytes = whole.clone();
+    bytes[30..ends[1] + 20].fill(0);
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(FileLog::open(folder.log()).unwrap_err().kind(), ErrorKind::Corrupt);
+    // Of the last batch any part may have come to the disk, in whatever order.
+    for from in ends[2]..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[ends[2]..from].fill(0);
+        fs::write(&file, &bytes).unwrap();
+        let log = FileLog::open(folder.log()).unwrap();
+        assert_eq!(log.replay().unwrap().len(), if from == ends[2] { 3 } else { 2 }, "zeros up to {from}");
+    }
+}
+
+#[test]
+fn a_value_that_holds_a_log_is_not_taken_for_one() {
+    let (world, folder, other) = (World::new(), Folder::new("value"), Folder::new("value-other"));
+    let log = FileLog::open(other.log()).unwrap();
+    let record = world.record("value");
+    (1..5).for_each(|number| log.append(&[item(&world, number, "k", &record)]).unwrap());
+    let inner = fs::read(newest(&other)).unwrap();
+    let value = nanotier_tier::Encoded::new(inner, nanotier_tier::Fingerprint(1));
+    let outer = Record { version: world.draw(), ..Record::new(value, world.now()) };
+    let log = FileLog::open(folder.log()).unwrap();
+    (1..4).for_each(|number| log.append(&[item(&world, number, "k", &record)]).unwrap());
+    let before = fs::metadata(newest(&folder)).unwrap().len();
+    log.append(&[item(&world, 4, "k", &outer)]).unwrap();
+    drop(log);
+    let file = newest(&folder);
+    let whole = fs::read(&file).unwrap();
+    let cut = whole.len() - 10;
+    assert!(cut > usize::try_from(before).unwrap());
+    fs::write(&file, &whole[..cut]).unwrap();
+    assert_eq!(numbers(&FileLog::open(folder.log()).unwrap()), [1, 2, 3], "a torn end, whatever is in it");
+}
+
+#[test]
+fn a_head_that_a_power_cut_left_as_zeros_is_one_that_was_not_begun() {
+    let (world, folder) = (World::new(), Folder::new("zeros"));
+    let record = world.record("value");
+    let log = FileLog::open(folder.log()).unwrap();
+    log.append(&[item(&world, 1, "k", &record)]).unwrap();
+    drop(log);
+    let other = if newest(&folder).ends_with("queue.0") { "queue.1" } else { "queue.0" };
+    let head = fs::read(newest(&folder)).unwrap()[..24].to_vec();
+    for kept in 0..24 {
+        let mut left = head.clone();
+        left[kept..].fill(0);
+        fs::write(folder.0.join(other), &left).unwrap();
+        assert_eq!(numbers(&FileLog::open(folder.log()).unwrap()), [1], "{kept} bytes");
+    }
+}
+
+#[test]
+fn a_log_that_was_closed_gives_back_room_after_it_is_opened_again() {
+    let (world, folder) = (world(), Folder::new("again"));
+    let mut largest = 0;
+    for life in 0..3 {
+        let log = FileLog::open_with(folder.log(), 1000).unwrap();
+        let tier = world.attached(Inline(MemoryStore::new()).behind_logged(WriteBehind::new(), log).unwrap());
+        // Many in the first life, so that its numbers are high.
+        for n in 0..if life == 0 { 300 } else { 60 } {
+            world.put(&tier, &format!("k{}", n % 7), "value");
+            block_on(tier.flush()).unwrap();
+            let size = |name| fs::metadata(folder.0.join(name)).unwrap().len();
+            largest = largest.max(size("queue.0") + size("queue.1"));
+        }
+        block_on(tier.close()).unwrap();
+    }
+    assert!(largest < 5000, "{largest} bytes");
+}
+
+#[test]
+fn a_write_that_was_logged_during_a_clearing_and_refused_does_not_come_back() {
+    let (world, log) = (world(), MemoryLog::new());
+    let record = world.record("old");
+    let write = Write::put(world.path("k"), &record).into_owned();
+    let cleared = LogItem::Cleared { number: 1, namespace: world.namespace.clone(), version: world.draw() };
+    log.append(&[cleared, LogItem::Write { number: 2, write }]).unwrap();
+    // The tier has forgotten the clearing: nothing was left to protect.
+    let tier = reopen(&world, Recorded::default(), &log.bytes());
+    block_on(tier.flush()).unwrap();
+    assert_eq!(world.value(&tier, "k"), None);
+    world.put(&tier, "k", "new");
+    block_on(tier.flush()).unwrap();
+    assert_eq!(world.value(&tier, "k").as_deref(), Some("new"));
+}
+
+/// A log that is crowded when it is told to be.
+#[derive(Clone, Default)]
+struct Crowded(MemoryLog, Arc<std::sync::atomic::AtomicBool>);
+
+impl QueueLog for Crowded {
+    fn append(&self, items: &[LogItem<'_>]) -> nanotier_tier::Result<()> {
+        self.0.append(items)
+    }
+    fn trim(&self, below: u64) -> nanotier_tier::Result<()> {
+        self.0.trim(below)
+    }
+    fn replay(&self) -> nanotier_tier::Result<Vec<LogItem<'static>>> {
+        self.0.replay()
+    }
+    fn crowded_below(&self) -> Option<u64> {
+        self.1.load(std::sync::atomic::Ordering::SeqCst).then_some(u64::MAX)
+    }
+    fn durability(&self) -> nanotier_tier::Durability {
+        self.0.durability()
+    }
+}
+
+#[test]
+fn what_could_not_be_appended_anew_does_not_keep_the_log_for_ever() {
+    let (world, log, store) = (world(), Crowded::default(), Arc::new(Picky(MemoryStore::new())));
+    Store::attach(&store.0, &world.context);
+    let queue = WriteBehind::new().drain_deadline(std::time::Duration::from_millis(1));
+    let tier = world.attached(Inline(store).behind_logged(queue, log.clone()).unwrap());
+    world.put(&tier, "stuck", "value");
+    log.0.fail(true);
+    log.1.store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut flush = Box::pin(tier.flush());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    while Future::poll(flush.as_mut(), &mut context).is_pending() {
+        world.pass(1);
+    }
+    log.0.fail(false);
+    log.1.store(false, std::sync::atomic::Ordering::SeqCst);
+    // The clearing takes it away; then one more write goes through.
+    assert_eq!(world.clear(&tier).unwrap(), Wrote::Done);
+    world.put(&tier, "k", "value");
+    block_on(tier.flush()).unwrap();
+    assert!(MemoryLog::of_bytes(log.0.bytes()).replay().unwrap().is_empty());
+}
+
+#[test]
+fn a_queue_inside_of_a_shaped_tier_has_no_plaintext_in_its_log_nor_in_the_far_tier() {
+    use nanotier_tier::shaping::{KeyId, KeyRing, Secret, Shaping};
+    let (world, folder) = (world(), Folder::new("shaped"));
+    let keys = || KeyRing::new(KeyId(1), &Secret::new([7; 32])).unwrap();
+    let shaping = || Shaping::builder().encrypt(keys()).build().unwrap();
+    let secret = "the secret that nobody may read";
+    let far = Recorded::default();
+    Store::attach(&*far.store, &world.context);
+    let open = |folder: &Folder| {
+        let log = FileLog::open(folder.log()).unwrap();
+        let queue = Inline(far.clone()).behind_logged(WriteBehind::new(), log).unwrap();
+        let handle = queue.queue();
+        (world.attached(queue.shaped(shaping())), handle)
+    };
+    let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+    let files =
+        |folder: &Folder| ["queue.0", "queue.1"].map(|name| fs::read(folder.0.join(name)).unwrap()).concat();
+    let (tier, _) = open(&folder);
+    world.put(&tier, "k", secret);
+    assert_eq!(world.value(&tier, "k").as_deref(), Some(secret), "from the queue");
+    let logged = files(&folder);
+    assert!(logged.len() > 100 && !holds(&logged));
+    // The next process has it from the log, by its keys.
+    let folder = folder.crashed("shaped-1");
+    let (tier, queue) = open(&folder);
+    block_on(queue.flush()).unwrap();
+    assert_eq!(queue.state().written, 1);
+    assert_eq!(world.value(&tier, "k").as_deref(), Some(secret), "from the far tier");
+    let found = world.read(&Inline(far.clone()), "k").unwrap();
+    assert!(!holds(&found.entry.record().unwrap().value.bytes));
+    assert!(!holds(&files(&folder)));
+
+    // The other way round the far tier alone is shaped.
+    let folder = Folder::new("shaped-2");
+    let log = FileLog::open(folder.log()).unwrap();
+    let shaped = Inline(Recorded::default()).shaped(shaping());
+    let tier = world.attached(shaped.behind_logged(WriteBehind::new(), log).unwrap());
+    world.put(&tier, "k", secret);
+    assert!(holds(&files(&folder)), "as docs/CHAIN.md says");
 }

@@ -9,13 +9,17 @@ use std::path::{Path as FilePath, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::log::{LogItem, QueueLog, put_item, put_trim, read_frames};
+use super::log::{
+    Batch, Frame, LogItem, QueueLog, put_batch, put_item, put_trim, read_frame, read_frames, take_in,
+};
 use crate::capabilities::Durability;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a file begins with: magic, format version, generation, checksum.
 const HEAD_LEN: usize = 24;
 const MAGIC: [u8; 8] = *b"nTqueue\x01";
+/// What the head of a batch begins with, as every frame does.
+const FRAME_MAGIC: &[u8] = b"nTq\x93";
 
 /// A [`QueueLog`] in two files, `<path>.0` and `<path>.1`: an append is on disk when it returns, a power cut included, as far
 /// as the disk keeps its word. Appends that meet share one sync.
@@ -47,6 +51,7 @@ struct Files {
     synced: u64,
     trimmed: u64,
     broken: bool,
+    closed: bool,
     items: Vec<LogItem<'static>>,
 }
 
@@ -56,8 +61,21 @@ struct Half {
     file: File,
     generation: u64,
     len: u64,
-    /// The highest number in it; 0 for none.
+    /// Batches in it.
+    batches: u64,
+    /// The highest number in it that is needed, or was; 0 for none.
     highest: u64,
+}
+
+/// How the batches of a file end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// With the file.
+    Whole,
+    /// In one that was being written.
+    Torn,
+    /// In one that had been written, since another one was written after it.
+    Damaged,
 }
 
 fn storage(operation: &'static str) -> impl Fn(std::io::Error) -> Error {
@@ -68,12 +86,14 @@ impl FileLog {
     /// How large a file grows before it changes places with the other one, if that is not needed any more.
     pub const ROTATE_AT_DEFAULT: u64 = 8 * 1024 * 1024;
 
-    /// Opens the log at `path`, or makes it. An end that was being written when the process died is cut off.
+    /// Opens the log at `path`, or makes it. An end that was being written when the process died is cut off: the last
+    /// batch, whole. So is a last batch that was damaged later, which cannot be told from one that was being written.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InUse`] if another process has it open, [`ErrorKind::Corrupt`] for files that are no log, or damaged
-    /// where they were written completely; [`ErrorKind::Storage`].
+    /// where something was written after it: acknowledged writes would be lost without a word, and deletes undone. The files
+    /// are left as they are; who can do without what is in them removes both. [`ErrorKind::Storage`].
     pub fn open(path: impl AsRef<FilePath>) -> Result<Self> {
         Self::open_with(path, Self::ROTATE_AT_DEFAULT)
     }
@@ -90,14 +110,20 @@ impl FileLog {
         let [(mut older, older_bytes), (mut active, active_bytes)] =
             if first.0.generation < second.0.generation { [first, second] } else { [second, first] };
         let mut items = Vec::new();
+        let damaged = |detail| Err(Error::new(ErrorKind::Corrupt, "log", "open").with_detail(detail));
         // The older one was whole when the other was begun.
-        if !older.read(&older_bytes, &mut items) {
-            return Err(
-                Error::new(ErrorKind::Corrupt, "log", "open").with_detail("a finished file is damaged")
-            );
+        if older.read(&older_bytes, &mut items) != End::Whole {
+            return damaged("a finished file is damaged");
         }
-        active.read(&active_bytes, &mut items);
-        let mut files = Files { active, older, synced: 0, trimmed: 0, broken: false, items };
+        if active.read(&active_bytes, &mut items) == End::Damaged {
+            return damaged("the file is damaged before what was written last");
+        }
+        // Numbers go on above what is given back: those of what is done come again, and keep no file.
+        let needed = items.iter().map(LogItem::number).max().unwrap_or(0);
+        for half in [&mut older, &mut active] {
+            half.highest = half.highest.min(needed);
+        }
+        let mut files = Files { active, older, synced: 0, trimmed: 0, broken: false, closed: false, items };
         files.cut()?;
         if files.active.generation == 0 {
             files.active.begin(1)?;
@@ -138,15 +164,66 @@ impl Half {
         file.read_to_end(&mut bytes).map_err(storage("open"))?;
         // One that was begun and not finished has no generation yet, and nothing was appended to it.
         let generation = read_head(&bytes)?.unwrap_or(0);
-        Ok((Self { file, generation, len: 0, highest: 0 }, bytes))
+        Ok((Self { file, generation, len: 0, batches: 0, highest: 0 }, bytes))
     }
 
-    /// Takes in what is in it, after what was in the older one. False if it is not whole.
-    fn read(&mut self, bytes: &[u8], items: &mut Vec<LogItem<'static>>) -> bool {
-        let Some(frames) = bytes.get(HEAD_LEN..).filter(|_| self.generation > 0) else { return true };
-        let (whole, highest) = read_frames(frames, items);
-        (self.len, self.highest) = ((HEAD_LEN + whole) as u64, highest);
-        whole == frames.len()
+    /// Takes in what is in it, after what was in the older one.
+    fn read(&mut self, bytes: &[u8], items: &mut Vec<LogItem<'static>>) -> End {
+        let Some(bytes) = bytes.get(HEAD_LEN..).filter(|_| self.generation > 0) else { return End::Whole };
+        let mut at = 0;
+        let end = loop {
+            let rest = &bytes[at..];
+            if rest.is_empty() {
+                break End::Whole;
+            }
+            let Some((batch, head_len)) = self.read_batch_head(rest) else {
+                // Nobody knows where it ends.
+                break self.end_before(rest.get(1..).unwrap_or_default());
+            };
+            let len = usize::try_from(batch.len).ok().and_then(|len| head_len.checked_add(len));
+            let Some((body, behind)) = len.and_then(|len| Some((rest.get(head_len..len)?, &rest[len..])))
+            else {
+                break End::Torn;
+            };
+            let (frames, whole) = read_frames(body);
+            if whole < body.len() {
+                break self.end_before(behind);
+            }
+            for frame in &frames {
+                if let Frame::Item(item) = frame {
+                    self.highest = self.highest.max(item.number());
+                }
+            }
+            take_in(frames, items);
+            self.batches = batch.turn;
+            at += head_len + body.len();
+        };
+        self.len = (HEAD_LEN + at) as u64;
+        end
+    }
+
+    /// The head of the next batch of this file.
+    fn read_batch_head(&self, bytes: &[u8]) -> Option<(Batch, usize)> {
+        match read_frame(bytes)? {
+            (Frame::Batch(batch), len)
+                if batch.generation == self.generation && batch.turn == self.batches + 1 =>
+            {
+                Some((batch, len))
+            }
+            _ => None,
+        }
+    }
+
+    /// What it means that the next batch is not whole: one is written when those before it are on disk.
+    fn end_before(&self, behind: &[u8]) -> End {
+        let is_later = |at: usize| match read_frame(&behind[at..]) {
+            Some((Frame::Batch(batch), _)) => {
+                batch.generation == self.generation && batch.turn > self.batches
+            }
+            _ => false,
+        };
+        let begins = |at: &usize| behind[*at..].starts_with(FRAME_MAGIC);
+        if (0..behind.len()).filter(begins).any(is_later) { End::Damaged } else { End::Torn }
     }
 
     /// Empties the file and makes it that of `generation`.
@@ -163,7 +240,7 @@ impl Half {
             .and_then(|_| self.file.write_all(&head))
             .and_then(|()| self.file.sync_all());
         written.map_err(storage("rotate"))?;
-        (self.generation, self.len, self.highest) = (generation, HEAD_LEN as u64, 0);
+        (self.generation, self.len, self.batches, self.highest) = (generation, HEAD_LEN as u64, 0, 0);
         Ok(())
     }
 }
@@ -171,13 +248,15 @@ impl Half {
 /// The generation; `None` for a file that is empty, or whose head was being written.
 fn read_head(bytes: &[u8]) -> Result<Option<u64>> {
     let corrupt = |detail| Err(Error::new(ErrorKind::Corrupt, "log", "open").with_detail(detail));
+    // What a power cut leaves of a head: some of its bytes, and perhaps zeros for the others.
+    let left = bytes.iter().rposition(|byte| *byte != 0).map_or(&[][..], |last| &bytes[..=last]);
+    let is_begun = MAGIC.starts_with(&left[..left.len().min(MAGIC.len())]);
     let Some(head) = bytes.get(..HEAD_LEN) else {
-        return if MAGIC.starts_with(&bytes[..bytes.len().min(MAGIC.len())]) {
-            Ok(None)
-        } else {
-            corrupt("the file is no queue's log")
-        };
+        return if is_begun { Ok(None) } else { corrupt("the file is no queue's log") };
     };
+    if bytes.len() == HEAD_LEN && left.len() < MAGIC.len() && is_begun {
+        return Ok(None);
+    }
     if head[..8] != MAGIC {
         return corrupt("the file is no queue's log, or one of another format version");
     }
@@ -196,6 +275,17 @@ fn lock(file: &File) -> Result<()> {
         let kind = if error == rustix::io::Errno::WOULDBLOCK { ErrorKind::InUse } else { ErrorKind::Storage };
         Error::new(kind, "log", "open").with_source(std::io::Error::from(error))
     })
+}
+
+#[cfg(unix)]
+fn unlock(file: &File) -> Result<()> {
+    rustix::fs::flock(file, rustix::fs::FlockOperation::Unlock)
+        .map_err(|error| storage("close")(std::io::Error::from(error)))
+}
+
+#[cfg(not(unix))]
+fn unlock(_: &File) -> Result<()> {
+    Ok(())
 }
 
 #[cfg(not(unix))]
@@ -227,9 +317,15 @@ impl Files {
             self.older.begin(generation)?;
             std::mem::swap(&mut self.active, &mut self.older);
         }
+        let turn = self.active.batches + 1;
+        let batch = Batch { generation: self.active.generation, turn, len: bytes.len() as u64 };
+        let mut whole = Vec::with_capacity(bytes.len() + 64);
+        put_batch(&mut whole, batch);
+        whole.extend_from_slice(bytes);
         let file = &mut self.active.file;
-        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(storage("append"))?;
-        self.active.len += bytes.len() as u64;
+        file.write_all(&whole).and_then(|()| file.sync_data()).map_err(storage("append"))?;
+        self.active.batches = turn;
+        self.active.len += whole.len() as u64;
         self.active.highest = self.active.highest.max(highest);
         Ok(())
     }
@@ -249,6 +345,9 @@ impl QueueLog for FileLog {
         };
         // Whoever is first here writes for all who are waiting for it.
         let mut files = self.files.lock();
+        if files.closed {
+            return Err(Error::new(ErrorKind::Closed, "log", "append"));
+        }
         if files.broken {
             return Err(
                 Error::new(ErrorKind::Storage, "log", "append").with_detail("an append before this failed")
@@ -296,9 +395,13 @@ impl QueueLog for FileLog {
             let mut inbox = self.inbox.lock();
             (std::mem::take(&mut inbox.bytes), std::mem::take(&mut inbox.highest))
         };
-        if files.broken || bytes.is_empty() {
-            return Ok(());
-        }
-        files.write(&bytes, highest, u64::MAX)
+        let written = if files.broken || files.closed || bytes.is_empty() {
+            Ok(())
+        } else {
+            files.write(&bytes, highest, u64::MAX)
+        };
+        // Whoever opens it next may do so though this one is still there: it writes no more.
+        files.closed = true;
+        written.and(unlock(&files.active.file)).and(unlock(&files.older.file))
     }
 }

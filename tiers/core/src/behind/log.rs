@@ -59,7 +59,8 @@ pub trait QueueLog: Send + Sync + 'static {
     }
 }
 
-/// An item of a [`QueueLog`]. Numbers rise from item to item.
+/// An item of a [`QueueLog`]. Numbers are given out rising, above all that [`replay`](QueueLog::replay) gave back; calls that
+/// append at the same time may do so in another order. What counts as before and after is the order of appending.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are writes")]
 pub enum LogItem<'a> {
@@ -104,6 +105,7 @@ const KIND_WRITE: u8 = 1;
 const KIND_SETTLED: u8 = 2;
 const KIND_TRIM: u8 = 3;
 const KIND_CLEARED: u8 = 4;
+const KIND_BATCH: u8 = 5;
 /// Length of a frame without path, record and checksum: see FORMATS.md.
 const HEAD_LEN: usize = 36;
 const CHECKSUM_LEN: usize = 4;
@@ -117,6 +119,25 @@ pub(crate) enum Frame {
     Item(LogItem<'static>),
     /// Nothing below this number is needed.
     Trim(u64),
+    /// What a file's next frames were written as, and synced.
+    Batch(Batch),
+}
+
+/// The head of a batch: frames that were written to a file together, and are there together or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Of the file.
+    pub(crate) generation: u64,
+    /// 1, 2, 3, ... in its file.
+    pub(crate) turn: u64,
+    /// How many bytes of frames follow.
+    pub(crate) len: u64,
+}
+
+pub(crate) fn put_batch(out: &mut Vec<u8>, batch: Batch) {
+    let generation = batch.generation.to_le_bytes();
+    // Eight bytes: nothing can be too large.
+    let _ = put_frame(out, KIND_BATCH, batch.turn, Timestamp::from_millis(batch.len), &generation, &[]);
 }
 
 /// Adds the frame of an item.
@@ -236,26 +257,37 @@ pub(crate) fn read_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
         }
         KIND_SETTLED => Frame::Item(LogItem::Settled { number, path: Path::from_bytes(path)? }),
         KIND_TRIM if body_len == HEAD_LEN => Frame::Trim(number),
+        KIND_BATCH if record.is_empty() => {
+            let generation = u64::from_le_bytes(path.try_into().ok()?);
+            Frame::Batch(Batch { generation, turn: number, len: as_of.as_millis() })
+        }
         _ => return None,
     };
     Some((frame, body_len + CHECKSUM_LEN))
 }
 
-/// Adds the items of a log's bytes to those from before, as far as they are still needed; and says how many bytes are
-/// whole, and which is the highest number in them.
-pub(crate) fn read_frames(bytes: &[u8], items: &mut Vec<LogItem<'static>>) -> (usize, u64) {
-    let (mut at, mut highest) = (0, 0);
+/// The items and trims that `bytes` begin with, and how many bytes they take.
+pub(crate) fn read_frames(bytes: &[u8]) -> (Vec<Frame>, usize) {
+    let (mut frames, mut at) = (Vec::new(), 0);
     while let Some((frame, len)) = read_frame(&bytes[at..]) {
+        if matches!(frame, Frame::Batch(_)) {
+            break;
+        }
         at += len;
+        frames.push(frame);
+    }
+    (frames, at)
+}
+
+/// Adds what is in the frames to the items from before, as far as those are still needed.
+pub(crate) fn take_in(frames: Vec<Frame>, items: &mut Vec<LogItem<'static>>) {
+    for frame in frames {
         match frame {
-            Frame::Item(item) => {
-                highest = item.number().max(highest);
-                items.push(item);
-            }
+            Frame::Item(item) => items.push(item),
             Frame::Trim(below) => items.retain(|item| item.number() >= below),
+            Frame::Batch(_) => {}
         }
     }
-    (at, highest)
 }
 
 /// A log in memory: for tests of what a crash leaves. Clones share it, so that it outlives the queue.
@@ -313,7 +345,8 @@ impl QueueLog for MemoryLog {
     fn replay(&self) -> Result<Vec<LogItem<'static>>> {
         let mut state = self.0.lock();
         let mut items = Vec::new();
-        let (whole, _) = read_frames(&state.bytes, &mut items);
+        let (frames, whole) = read_frames(&state.bytes);
+        take_in(frames, &mut items);
         state.bytes.truncate(whole);
         Ok(items)
     }

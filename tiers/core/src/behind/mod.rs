@@ -19,7 +19,7 @@ use nanotier_clock::{Moment, Timestamp};
 pub use file_log::FileLog;
 pub use log::{LogItem, MemoryLog, QueueLog};
 
-use self::state::{Flushing, Hold, Judged, State};
+use self::state::{Flushing, Hold, Judged, State, Wanted};
 use crate::breaker::jittered;
 use crate::capabilities::{Capabilities, Durability, Scope};
 use crate::context::{Attachment, Context, Event};
@@ -288,8 +288,9 @@ impl<Far: Tier> Queue<Far> {
     /// [`ErrorKind::Timeout`] if that took longer than the drain deadline: what is left stays queued.
     /// [`ErrorKind::Storage`] if writes were given up since the last report. The text says how many.
     pub async fn flush(&self) -> Result<()> {
-        self.0.drain(None).await;
-        self.0.say_what_is_left("flush")
+        let wanted = Wanted { until_turn: self.0.state.lock().turn_now(), ..Wanted::ALL };
+        self.0.drain(wanted).await;
+        self.0.say_what_is_left("flush", wanted)
     }
 }
 
@@ -305,7 +306,10 @@ impl<Far: Tier> Shared<Far> {
     }
 
     fn now(&self) -> Moment {
-        self.attachment.clock().now()
+        let clock = self.attachment.clock();
+        // A deadline that is counted from a clock that lags has passed already.
+        clock.catch_up();
+        clock.now()
     }
 
     fn wall(&self) -> Timestamp {
@@ -421,9 +425,14 @@ impl<Far: Tier> Shared<Far> {
                 return failed;
             }
         };
+        // A tier that leaves answers out has not said that they are written.
+        let missing = || Err(Error::new(ErrorKind::Corrupt, tier, "write"));
+        let answers = answers.into_iter().chain(std::iter::repeat_with(missing));
         let low = self.with(|state| {
             state.failures_in_a_row = 0;
-            state.paused_until = Moment::ZERO;
+            if std::mem::replace(&mut state.paused_until, Moment::ZERO) > now {
+                state.poke();
+            }
             for (flushing, answer) in batch.into_iter().zip(answers) {
                 match answer {
                     Ok(Wrote::Done) => state.written(&flushing),
@@ -475,21 +484,23 @@ impl<Far: Tier> Shared<Far> {
                 state.low_water()
             };
             let _ = log.trim(low);
+        } else {
+            self.state.lock().forget_numbers(&items);
         }
         drop(held);
     }
 
-    /// Writes what is queued, of one namespace or of all, until nothing is left or the drain deadline has passed.
-    async fn drain(&self, namespace: Option<&Namespace>) {
+    /// Writes what is queued and wanted, until nothing of it is left or the drain deadline has passed.
+    async fn drain(&self, wanted: Wanted<'_>) {
         let until = self.now().plus(self.options.drain_deadline);
         loop {
             let (batch, epoch) = {
                 let mut state = self.state.lock();
-                if !state.has_any(namespace) {
+                if !state.has_any(wanted) {
                     return;
                 }
-                let limit = if state.failures_in_a_row >= 2 { 1 } else { self.options.batch_max };
-                (state.take_any(namespace, limit), state.epoch())
+                let limit = self.limit(&state);
+                (state.take_any(wanted, limit), state.epoch())
             };
             if batch.is_empty() {
                 // All of it is under way elsewhere.
@@ -498,7 +509,10 @@ impl<Far: Tier> Shared<Far> {
                 }
                 continue;
             }
-            let failed = self.hand_on(batch).await;
+            // A tier that does not answer at all: what is there is written again.
+            let Some(failed) = within(self.attachment.clock(), until, self.hand_on(batch)).await else {
+                return;
+            };
             if self.now() >= until {
                 return;
             }
@@ -509,10 +523,16 @@ impl<Far: Tier> Shared<Far> {
         }
     }
 
-    fn say_what_is_left(&self, operation: &'static str) -> Result<()> {
+    /// How many writes go to the far tier at once: one at a time where it fails, so that one that is at fault itself is
+    /// found.
+    fn limit(&self, state: &State) -> usize {
+        if state.failures_in_a_row >= 2 { 1 } else { self.options.batch_max.max(1) }
+    }
+
+    fn say_what_is_left(&self, operation: &'static str, wanted: Wanted<'_>) -> Result<()> {
         let (left, lost) = {
             let mut state = self.state.lock();
-            (state.report().entries, state.take_unreported())
+            (state.count(wanted), state.take_unreported())
         };
         let fails =
             |kind, detail: String| Err(Error::new(kind, self.far.name(), operation).with_detail(detail));
@@ -528,17 +548,19 @@ impl<Far: Tier> Shared<Far> {
 
     /// Writes in the background, until nothing is queued.
     async fn run(self: Arc<Self>, mut running: Running<Far>) {
+        // The clock may show less than what a sleeper was woken for: it is not asked to sleep until then again.
+        let mut least = Moment::ZERO;
         loop {
-            let now = self.now();
+            let now = self.now().max(least);
             let next = {
                 let mut state = self.state.lock();
                 let abandoned = state.abandoned_from.is_some_and(|from| now >= from);
-                if !state.has_any(None) || abandoned || state.is_closed {
+                if !state.has_any(Wanted::ALL) || abandoned || state.is_closed {
                     state.is_running = false;
                     running.shared = None;
                     return;
                 }
-                let limit = if state.failures_in_a_row >= 2 { 1 } else { self.options.batch_max };
+                let limit = self.limit(&state);
                 match state.take_ready(now, limit) {
                     Ok(batch) => Ok(batch),
                     Err(at) => Err(state.abandoned_from.map_or(at, |from| at.min(from))),
@@ -554,7 +576,9 @@ impl<Far: Tier> Shared<Far> {
                             Poll::Pending
                         }
                     });
-                    let _ = within(self.attachment.clock(), at, poked).await;
+                    if within(self.attachment.clock(), at, poked).await.is_none() {
+                        least = at;
+                    }
                 }
             }
         }
@@ -563,7 +587,7 @@ impl<Far: Tier> Shared<Far> {
     fn start(self: &Arc<Self>) {
         {
             let mut state = self.state.lock();
-            if state.is_running || !state.has_any(None) {
+            if state.is_running || !state.has_any(Wanted::ALL) {
                 return;
             }
             state.is_running = true;
@@ -587,13 +611,15 @@ impl<Far: Tier> Shared<Far> {
             }
         }
         let horizon = self.far.capabilities().horizon;
-        let judged = loop {
+        let (judged, items) = loop {
             let (judged, epoch) = {
                 let mut state = self.state.lock();
                 let judged = state.judge(writes, self.wall(), horizon);
                 if state.has_room_for(&judged, self.options.entries_max, self.options.bytes_max) {
                     state.reserve(&judged);
-                    break judged;
+                    // With the judgement: a clearing that comes after it has a higher number.
+                    let items = state.numbered(writes, &judged, self.log.is_some());
+                    break (judged, items);
                 }
                 (judged, state.epoch())
             };
@@ -604,7 +630,6 @@ impl<Far: Tier> Shared<Far> {
             }
         };
         let reserved = Reserved { shared: self, judged };
-        let items = self.state.lock().numbered(writes, &reserved.judged, self.log.is_some());
         if let (Some(log), false) = (&self.log, items.is_empty()) {
             if let Err(error) = log.append(&items) {
                 self.state.lock().forget_numbers(&items);
@@ -1042,10 +1067,12 @@ impl<Far: Tier> Tier for Behind<Far> {
 
     async fn list(&self, namespace: &Namespace, page: &PageRequest) -> Result<Page> {
         let shared = &self.queue.0;
-        shared.drain(Some(namespace)).await;
+        let until_turn = shared.state.lock().turn_now();
+        let wanted = Wanted { namespace: Some(namespace), until_turn };
+        shared.drain(wanted).await;
         let (left, closed) = {
             let state = shared.state.lock();
-            (state.has_any(Some(namespace)), state.is_closed)
+            (state.has_any(wanted), state.is_closed)
         };
         if left && !closed {
             return Err(shared.error(ErrorKind::Unavailable, "list", "queued writes are not through"));
@@ -1067,8 +1094,10 @@ impl<Far: Tier> Tier for Behind<Far> {
                 First,
             }
             let role = shared.with(|state| {
-                state.is_closing = true;
-                state.change();
+                // Once: those who wait for the first one would wake each other for ever.
+                if !std::mem::replace(&mut state.is_closing, true) {
+                    state.change();
+                }
                 if let Some(closed) = &state.closed {
                     Role::Last(closed.clone())
                 } else if std::mem::replace(&mut state.has_closer, true) {
@@ -1087,7 +1116,7 @@ impl<Far: Tier> Tier for Behind<Far> {
         let closer = Closer(shared);
         let until = shared.now().plus(shared.options.drain_deadline);
         loop {
-            shared.drain(None).await;
+            shared.drain(Wanted::ALL).await;
             // Calls that were let in before.
             let (quiet, epoch) = {
                 let state = shared.state.lock();
@@ -1098,7 +1127,7 @@ impl<Far: Tier> Tier for Behind<Far> {
             }
         }
         let far = shared.far.close().await;
-        let left = shared.say_what_is_left("close");
+        let left = shared.say_what_is_left("close", Wanted::ALL);
         shared.with(|state| {
             state.is_closed = true;
             state.change();

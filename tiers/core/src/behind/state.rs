@@ -53,6 +53,24 @@ struct Slot {
     place: Option<(Moment, u64)>,
     /// From the log of a process before: the far tier may have had something newer since.
     replayed: bool,
+    /// Since which turn something not yet written is queued here.
+    since: u64,
+}
+
+/// What is to be written: all that was queued by a turn, of one namespace or of all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) namespace: Option<&'a Namespace>,
+    pub(super) until_turn: u64,
+}
+
+impl Wanted<'_> {
+    /// Whatever is queued, and whatever comes.
+    pub(super) const ALL: Self = Self { namespace: None, until_turn: u64::MAX };
+
+    fn has(&self, path: &Path<'_>, slot: &Slot) -> bool {
+        slot.since <= self.until_turn && self.namespace.is_none_or(|namespace| path.namespace() == namespace)
+    }
 }
 
 /// A write that is at the far tier.
@@ -160,6 +178,8 @@ impl State {
                 LogItem::Write { number, write } => {
                     self.log_mentions(&write.path);
                     match last.get(&write.path) {
+                        // It was logged while the namespace was being cleared, and refused then.
+                        _ if self.is_cleared(&write.path, write.version) => {}
                         Some((_, newer)) if newer.version > write.version => {}
                         _ => drop(last.insert(write.path.clone(), (number, write))),
                     }
@@ -181,7 +201,10 @@ impl State {
             };
             let place = self.turn(Moment::ZERO, &write.path);
             self.bytes += size;
-            self.slots.insert(write.path, Slot { queued, size, place: Some(place), replayed: true });
+            self.slots.insert(
+                write.path,
+                Slot { queued, size, place: Some(place), replayed: true, since: place.1 },
+            );
         }
     }
 
@@ -257,9 +280,8 @@ impl State {
         if was_direct {
             self.poke();
         }
-        if !self.waiters.is_empty() {
-            self.change();
-        }
+        // Also when nobody waits yet: one who was refused just now has seen the epoch, and is about to.
+        self.change();
     }
 
     // What is written when.
@@ -271,8 +293,9 @@ impl State {
         place
     }
 
-    fn is_in(namespace: Option<&Namespace>, path: &Path<'_>) -> bool {
-        namespace.is_none_or(|namespace| path.namespace() == namespace)
+    /// The last turn that was given.
+    pub(super) fn turn_now(&self) -> u64 {
+        self.turns_ever
     }
 
     /// True if no call is about to change anything.
@@ -280,11 +303,12 @@ impl State {
         self.held.is_empty()
     }
 
-    pub(super) fn has_any(&self, namespace: Option<&Namespace>) -> bool {
-        match namespace {
-            None => !self.slots.is_empty(),
-            Some(_) => self.slots.keys().any(|path| Self::is_in(namespace, path)),
-        }
+    pub(super) fn has_any(&self, wanted: Wanted<'_>) -> bool {
+        self.slots.iter().any(|(path, slot)| wanted.has(path, slot))
+    }
+
+    pub(super) fn count(&self, wanted: Wanted<'_>) -> usize {
+        self.slots.iter().filter(|(path, slot)| wanted.has(path, slot)).count()
     }
 
     fn take(&mut self, path: &Path<'static>) -> Option<Flushing> {
@@ -301,11 +325,13 @@ impl State {
     }
 
     /// Begins to write what may be, whether its time has come or not.
-    pub(super) fn take_any(&mut self, namespace: Option<&Namespace>, limit: usize) -> Vec<Flushing> {
+    pub(super) fn take_any(&mut self, wanted: Wanted<'_>, limit: usize) -> Vec<Flushing> {
+        let is_wanted =
+            |path: &Path<'static>| self.slots.get(path).is_some_and(|slot| wanted.has(path, slot));
         let chosen: Vec<Path<'static>> = self
             .turns
             .values()
-            .filter(|path| Self::is_in(namespace, path) && self.held.get(*path) != Some(&Hold::Direct))
+            .filter(|path| is_wanted(path) && self.held.get(*path) != Some(&Hold::Direct))
             .take(limit)
             .cloned()
             .collect();
@@ -332,6 +358,9 @@ impl State {
     /// It was not written: again at `at`.
     pub(super) fn put_back(&mut self, flushing: &Flushing, at: Moment) {
         let Some(slot) = self.slots.get(&flushing.path) else { return };
+        if self.is_cleared(&flushing.path, slot.queued.version) {
+            return self.drop_slot(&flushing.path);
+        }
         let same = slot.queued.version == flushing.queued.version;
         let place = self.turn(at, &flushing.path);
         if let Some(slot) = self.slots.get_mut(&flushing.path) {
@@ -370,6 +399,8 @@ impl State {
             let place = self.turn(Moment::ZERO, &flushing.path);
             if let Some(slot) = self.slots.get_mut(&flushing.path) {
                 slot.place = Some(place);
+                // It came while the one before was being written.
+                slot.since = place.1;
             }
             self.poke();
         }
@@ -576,7 +607,7 @@ impl State {
             return;
         }
         let place = self.turn(at, &path);
-        self.slots.insert(path, Slot { queued, size, place: Some(place), replayed: false });
+        self.slots.insert(path, Slot { queued, size, place: Some(place), replayed: false, since: place.1 });
         if at < self.runner_sleeps_until {
             self.poke();
         }
@@ -610,13 +641,18 @@ impl State {
     /// What is queued under a path. What was cleared is not, though it may be at the far tier just now, to be refused.
     pub(super) fn look(&self, path: &Path<'_>) -> Option<Look> {
         let slot = self.slots.get(path)?;
-        if self.floors.get(path.namespace()).is_some_and(|floor| slot.queued.version <= *floor) {
+        if self.is_cleared(path, slot.queued.version) {
             return None;
         }
         Some(Look { queued: slot.queued.clone(), replayed: slot.replayed })
     }
 
     // Clearing.
+
+    /// True for what is not newer than a clearing that was seen here.
+    fn is_cleared(&self, path: &Path<'_>, version: Version) -> bool {
+        self.floors.get(path.namespace()).is_some_and(|floor| version <= *floor)
+    }
 
     pub(super) fn newest_in(&self, namespace: &Namespace) -> Option<Version> {
         let queued = self.slots.iter().filter(|(path, _)| path.namespace() == namespace);
@@ -634,6 +670,16 @@ impl State {
         });
         let dead: Vec<Path<'static>> = dead.map(|(path, _)| path.clone()).collect();
         dead.iter().for_each(|path| self.drop_slot(path));
+        // And the log need not keep it.
+        let Self { slots, outstanding, .. } = self;
+        let dying = slots
+            .iter_mut()
+            .filter(|(path, slot)| path.namespace() == namespace && slot.queued.version <= floor);
+        for (_, slot) in dying {
+            if let Some(number) = slot.queued.number.take() {
+                outstanding.remove(&number);
+            }
+        }
     }
 
     // The log.
@@ -716,5 +762,124 @@ impl State {
                 _ => drop(self.outstanding.remove(number)),
             }
         }
+    }
+}
+
+#[cfg(all(test, not(nanotier_schedules)))]
+mod tests {
+    use super::*;
+    use std::borrow::Cow;
+
+    use crate::entry::Write;
+    use crate::stored::{Encoded, Fingerprint};
+
+    fn moment(ms: u64) -> Moment {
+        Moment::from_millis(ms)
+    }
+
+    fn path(key: &str) -> Path<'static> {
+        Path::new(&Namespace::new("test").unwrap(), key.as_bytes()).into_owned()
+    }
+
+    /// Queues a remove.
+    fn queue(state: &mut State, key: &str, version: u64, at: Moment) {
+        let (path, version) = (path(key), Version::from_parts(version, 1));
+        let write = Write::remove(path, version, Timestamp::ZERO);
+        let judged = Judged { answers: vec![None], ..Judged::default() };
+        assert_eq!(state.insert(&[write], &judged, &[], at), [Wrote::Done]);
+    }
+
+    /// A queue whose background task looked, and was told to come again at 100.
+    fn looked() -> State {
+        let mut state = State::new(10);
+        queue(&mut state, "first", 1, moment(100));
+        assert_eq!(state.take_ready(moment(0), 10).unwrap_err(), moment(100));
+        state
+    }
+
+    #[test]
+    fn who_is_refused_a_key_hears_of_it_even_if_it_is_let_go_before_he_waits() {
+        for hold in [Hold::Queueing, Hold::Direct] {
+            let (mut state, keys) = (State::new(10), [path("k")]);
+            assert!(state.hold(&keys, hold));
+            assert!(!state.hold(&keys, hold));
+            // What a call sees before it begins to wait.
+            let epoch = state.epoch();
+            state.let_go(&keys);
+            assert_ne!(state.epoch(), epoch, "it would wait for a change that has been");
+        }
+    }
+
+    #[test]
+    fn whatever_is_due_sooner_is_heard_of_between_a_look_and_the_sleep_after_it() {
+        type Act = fn(&mut State);
+        let acts: [(&str, Act); 5] = [
+            ("a write", |state| queue(state, "sooner", 1, moment(50))),
+            ("one that came back", |state| {
+                let batch = state.begin(&[path("first")]);
+                state.put_back(&batch[0], moment(50));
+            }),
+            ("one that came while another of its key was written", |state| {
+                let batch = state.begin(&[path("first")]);
+                queue(state, "first", 2, moment(500));
+                state.written(&batch[0]);
+            }),
+            ("a key that was let go", |state| {
+                assert!(state.hold(&[path("other")], Hold::Direct));
+                state.let_go(&[path("other")]);
+            }),
+            ("the end", |state| {
+                state.abandoned_from = Some(moment(50));
+                state.poke();
+            }),
+        ];
+        for (what, act) in acts {
+            let mut state = looked();
+            act(&mut state);
+            assert!(state.is_poked(Waker::noop()), "{what} before it sleeps");
+            // And while it sleeps.
+            let mut state = looked();
+            assert!(!state.is_poked(Waker::noop()));
+            act(&mut state);
+            assert_eq!(state.take_wakers().len(), 1, "{what} while it sleeps");
+            assert!(state.is_poked(Waker::noop()), "{what}, when it wakes up");
+        }
+        // What is due later wakes nobody.
+        let mut state = looked();
+        queue(&mut state, "later", 1, moment(200));
+        assert!(!state.is_poked(Waker::noop()));
+    }
+
+    #[test]
+    fn nothing_is_due_to_a_look_while_others_have_the_keys_and_then_it_is() {
+        let mut state = State::new(10);
+        assert!(state.hold(&[path("k")], Hold::Direct));
+        queue(&mut state, "k", 1, moment(0));
+        assert_eq!(state.take_ready(moment(10), 10).unwrap_err(), Moment::NEVER);
+        state.let_go(&[path("k")]);
+        assert!(state.is_poked(Waker::noop()), "it would sleep for ever");
+        assert_eq!(state.take_ready(moment(10), 10).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_was_cleared_while_it_was_written_is_not_kept_for_another_time_nor_in_the_log() {
+        let mut state = State::new(10);
+        let write = Write {
+            record: Some(Cow::Owned(Record::new(
+                Encoded::new(&b"value"[..], Fingerprint(1)),
+                Timestamp::ZERO,
+            ))),
+            ..Write::remove(path("k"), Version::from_parts(1, 1), Timestamp::ZERO)
+        };
+        let judged = Judged { answers: vec![None], ..Judged::default() };
+        let items = state.numbered(std::slice::from_ref(&write), &judged, true);
+        state.insert(std::slice::from_ref(&write), &judged, &items, moment(0));
+        let low = state.low_water();
+        let batch = state.begin(&[path("k")]);
+        state.cleared(path("k").namespace(), Version::from_parts(2, 1));
+        assert_eq!(state.renumbered(u64::MAX).1.len(), 0);
+        assert!(state.low_water() > low, "the log keeps it no longer");
+        state.put_back(&batch[0], moment(0));
+        assert_eq!((state.report().entries, state.report().bytes), (0, 0));
     }
 }
