@@ -281,7 +281,7 @@ impl<Far: Tier> Queue<Far> {
         self.0.state.lock().report()
     }
 
-    /// Writes everything that is queued now.
+    /// Writes everything that is queued now; not what comes later.
     ///
     /// # Errors
     ///
