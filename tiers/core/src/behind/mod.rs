@@ -922,7 +922,7 @@ impl<Far: Tier> Tier for Behind<Far> {
         // Looked at first: what leaves the queue from here on is a write that the far tier tells of.
         let (is_queued, is_closed) = {
             let state = shared.state.lock();
-            (state.has_any(None), state.closed.is_some())
+            (state.has_any(Wanted::ALL), state.closed.is_some())
         };
         let lineage = shared.far.lineage()?;
         match (is_queued, is_closed) {
