@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nanotier_tier::embedded::{Backend, RowsMut, Wanted};
 use nanotier_tier::{Durability, Error, ErrorKind, Result, Timestamp};
@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 
 use crate::builder::Config;
 use crate::error::{NAME, error, io_while_doing, while_doing};
-use crate::file::{self, Link, Opened};
+use crate::file::{self, Link, OWN_LOCKS_AFTER, Opened};
 use crate::openers::Presence;
 use crate::readers::{Heard, Readers, View};
 use crate::rows::{Doing, Last};
@@ -21,6 +21,11 @@ use crate::wal::Wal;
 
 /// How long telling others of a doubt may hold up whoever found it. What is not told then goes with the next transaction.
 const TELLING_MAX: Duration = Duration::from_millis(100);
+
+/// How long readers in use are waited for before all connections are made anew. They need microseconds, a long listing needs longer.
+const READERS_WAIT: Duration = Duration::from_millis(100);
+/// How often it is tried, at most, whether a log has no room because of a lock.
+const LETTING_GO_PAUSE: Duration = Duration::from_secs(1);
 
 /// A SQLite database as what a store stands on.
 pub(crate) struct Sqlite {
@@ -32,6 +37,8 @@ pub(crate) struct Sqlite {
     is_closed: AtomicBool,
     /// Set by a reader who met damage: the next writer opens the database anew, and looks at all of it.
     suspect: AtomicBool,
+    /// Set by a reader whom locks kept out: the next writer has all connections made anew.
+    locks_suspect: AtomicBool,
 }
 
 /// What other processes have to be told with the next transaction.
@@ -49,6 +56,8 @@ struct Writer {
     presence: Option<Presence>,
     samples: Cell<u64>,
     marked_closed: bool,
+    /// When locks were let go of since the log had no room.
+    let_go_at: Option<Instant>,
 }
 
 enum State {
@@ -88,9 +97,10 @@ impl Sqlite {
             presence: Some(presence),
             samples: Cell::new(0),
             marked_closed: false,
+            let_go_at: None,
         });
-        let (is_closed, suspect) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { config, heard, readers, writer, owed: Owed::default(), is_closed, suspect })
+        let (is_closed, suspect, locks_suspect) = Default::default();
+        Ok(Self { config, heard, readers, writer, owed: Owed::default(), is_closed, suspect, locks_suspect })
     }
 
     pub(crate) fn belief(&self) -> nanotier_tier::embedded::Belief {
@@ -108,28 +118,79 @@ impl Sqlite {
             State::Failed { was_damaged } => was_damaged,
             State::Closed => return Err(error(ErrorKind::Closed, "write")),
         };
-        self.readers.renew();
         let Some(own) = &writer.presence else { return Err(error(ErrorKind::Closed, "write")) };
-        let Opened { mut link, lost, believed_since } = file::open(&self.config, own, was_damaged)?;
+        let _nobody_reads = self.readers.pause(READERS_WAIT);
+        let opened = file::open(&self.config, own, was_damaged).map_err(|failure| match failure.kind() {
+            // It is open: others are waited for as always.
+            ErrorKind::InUse => error(ErrorKind::Contended, "write").with_source(failure),
+            _ => failure,
+        });
+        let Opened { mut link, lost, believed_since } = opened?;
         let wal = Wal::watch(&self.config, &mut link)?;
         self.heard.note(lost, believed_since);
         writer.state = State::Open { link, wal };
         Ok(())
     }
 
+    /// Closes all connections to the open database and opens a new one to write by.
+    ///
+    /// A lock that the system did not let go of when SQLite wanted it, which SQLite does not say, is this process's for as long as any
+    /// connection is open: all others are locked out, and this process by itself.
+    fn let_go_of_locks(&self, writer: &mut Writer) -> Result<()> {
+        if !matches!(writer.state, State::Open { .. }) {
+            return Ok(());
+        }
+        self.locks_suspect.store(false, Relaxed);
+        let _nobody_reads = self.readers.pause(READERS_WAIT);
+        let failed = State::Failed { was_damaged: false };
+        let State::Open { link, wal: before } = std::mem::replace(&mut writer.state, failed) else {
+            return Ok(());
+        };
+        drop(link);
+        let mut link = file::connect_anew(&self.config)?;
+        let wal = Wal::watch(&self.config, &mut link)?.go_on_from(&before);
+        writer.state = State::Open { link, wal };
+        Ok(())
+    }
+
+    /// Begins a transaction that writes, as soon as others let it.
+    fn begin(&self, writer: &mut Writer, patience: Duration) -> Result<()> {
+        if self.locks_suspect.load(Relaxed) {
+            self.let_go_of_locks(writer)?;
+        }
+        let begin_within = |writer: &Writer, patience| {
+            let State::Open { link, .. } = &writer.state else {
+                return Err(error(ErrorKind::Closed, "write"));
+            };
+            link.patience.set(patience);
+            let begun = plainly(&link.connection, "BEGIN IMMEDIATE");
+            link.patience.set(self.config.busy_timeout);
+            begun
+        };
+        let brief = patience.min(OWN_LOCKS_AFTER);
+        match begin_within(writer, brief) {
+            Err(locked) if locked.kind() == ErrorKind::Contended => {
+                self.let_go_of_locks(writer)?;
+                begin_within(writer, patience - brief)
+            }
+            begun => begun,
+        }
+    }
+
     /// Works in a transaction and commits it. Says whether it is on disk.
     fn commit(
         &self,
         writer: &mut Writer,
+        patience: Duration,
         work: &mut dyn FnMut(&mut dyn RowsMut) -> Result<Wanted>,
     ) -> Result<bool> {
         self.reopen_if_failed(writer)?;
-        let Writer { state: State::Open { link, wal }, presence, samples, marked_closed } = writer else {
+        self.check_room(writer)?;
+        self.begin(writer, patience)?;
+        let Writer { state: State::Open { link, wal }, presence, samples, marked_closed, .. } = writer else {
             return Err(error(ErrorKind::Closed, "write"));
         };
-        wal.check_room(link)?;
         let Link { connection, .. } = &*link;
-        plainly(connection, "BEGIN IMMEDIATE")?;
         let mut open = RollBack(Some(connection));
         let owes = self.tell_owed(connection)?;
         let mut doing = Doing {
@@ -156,6 +217,22 @@ impl Sqlite {
         }
         wal.bound(link);
         Ok(is_sync || wanted == Wanted::Flush)
+    }
+
+    /// Whether the log may grow any more.
+    fn check_room(&self, writer: &mut Writer) -> Result<()> {
+        let check = |writer: &mut Writer| match &mut writer.state {
+            State::Open { link, wal } => wal.check_room(link),
+            State::Failed { .. } | State::Closed => Ok(()),
+        };
+        let checked = check(writer);
+        if checked.is_ok() || writer.let_go_at.is_some_and(|at| at.elapsed() < LETTING_GO_PAUSE) {
+            return checked;
+        }
+        // Who reads an old state all the while may be nobody but a lock that was not let go of.
+        writer.let_go_at = Some(Instant::now());
+        self.let_go_of_locks(writer)?;
+        check(writer)
     }
 
     /// Says to others what they have to doubt. True if there was anything.
@@ -220,16 +297,18 @@ impl Backend for Sqlite {
     type View = View;
 
     fn read<T>(&self, read: impl FnOnce(&View) -> Result<T>) -> Result<T> {
-        self.readers.read(read).inspect_err(|failure| {
-            if failure.kind() == ErrorKind::Corrupt {
-                self.suspect.store(true, Relaxed);
-            }
-        })
+        let (answer, failed) = self.readers.read(read);
+        match failed {
+            Some(ErrorKind::Corrupt) => self.suspect.store(true, Relaxed),
+            Some(ErrorKind::Storage | ErrorKind::Contended) => self.locked_out(),
+            _ => {}
+        }
+        answer
     }
 
     fn transact(&self, work: &mut dyn FnMut(&mut dyn RowsMut) -> Result<Wanted>) -> Result<bool> {
         let mut writer = self.writer.lock();
-        let committed = self.commit(&mut writer, work);
+        let committed = self.commit(&mut writer, self.config.busy_timeout, work);
         committed.inspect_err(|failure| self.fail(&mut writer, failure))
     }
 
@@ -258,15 +337,10 @@ impl Backend for Sqlite {
     fn doubt(&self, until: Timestamp) {
         self.owed.doubted_until.fetch_max(until.as_millis(), Relaxed);
         let mut writer = self.writer.lock();
-        if let State::Open { link, .. } = &writer.state {
-            link.patience.set(self.config.busy_timeout.min(TELLING_MAX));
-        }
-        let told = self.commit(&mut writer, &mut |_| Ok(Wanted::Nothing));
+        let patience = self.config.busy_timeout.min(TELLING_MAX);
+        let told = self.commit(&mut writer, patience, &mut |_| Ok(Wanted::Nothing));
         if let Err(failure) = told {
             self.fail(&mut writer, &failure);
-        }
-        if let State::Open { link, .. } = &writer.state {
-            link.patience.set(self.config.busy_timeout);
         }
     }
 
@@ -282,23 +356,37 @@ impl Backend for Sqlite {
 }
 
 impl Sqlite {
+    /// After a read that SQLite refused: if no damage is the reason, a lock may be. The connections are made anew at once, or by who writes just now.
+    #[cold]
+    fn locked_out(&self) {
+        self.locks_suspect.store(true, Relaxed);
+        if let Some(mut writer) = self.writer.try_lock() {
+            // The next one to write says why it cannot be.
+            let _ = self.let_go_of_locks(&mut writer);
+        }
+    }
+
     fn tend(&self, writer: &mut Writer) -> Result<()> {
         self.reopen_if_failed(writer)?;
         let Writer { state: State::Open { link, .. }, presence: Some(presence), .. } = &*writer else {
             return Ok(());
         };
-        let (connection, sql) = (&link.connection, &self.config.sql);
+        let (connection, sql, own) = (&link.connection, &self.config.sql, presence.id);
         let ids = || -> rusqlite::Result<Vec<i64>> {
             connection.prepare_cached(&sql.openers)?.query_map([], |row| row.get(0))?.collect()
         };
         let ids = ids().map_err(while_doing("sweep"))?;
-        let is_forgotten = !ids.contains(&presence.id);
+        let is_forgotten = !ids.contains(&own);
         if ids.len() > 1
             || is_forgotten
             || self.owed.lost.load(Relaxed)
             || self.owed.doubted_until.load(Relaxed) > 0
         {
-            plainly(connection, "BEGIN IMMEDIATE")?;
+            self.begin(writer, self.config.busy_timeout)?;
+            let Writer { state: State::Open { link, .. }, presence: Some(presence), .. } = &*writer else {
+                return Ok(());
+            };
+            let connection = &link.connection;
             let mut open = RollBack(Some(connection));
             let owes = self.tell_owed(connection)?;
             let any_dead = file::forget_dead(&self.config, connection, presence.id)?;
@@ -312,7 +400,9 @@ impl Sqlite {
                 self.owed.told(owes);
             }
         }
-        let heard = connection
+        let State::Open { link, .. } = &writer.state else { return Ok(()) };
+        let heard = link
+            .connection
             .prepare_cached(&sql.meta)
             .and_then(|mut ask| ask.query_row([], |row| Ok((row.get(1)?, row.get(2)?))));
         let (lost, since) = heard.map_err(while_doing("sweep"))?;

@@ -51,8 +51,12 @@ fn of_sqlite(operation: &'static str, source: &rusqlite::Error) -> (ErrorKind, &
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked if operation == "open" => {
             (ErrorKind::InUse, "another program keeps the database locked")
         }
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             (ErrorKind::Contended, "others kept the database locked for longer than the busy timeout")
+        }
+        // Said to readers, after ten seconds; nobody keeps them out for so long.
+        ErrorCode::FileLockingProtocolFailed => {
+            (ErrorKind::Storage, "the file beside the database that holds its locks cannot be locked")
         }
         ErrorCode::DatabaseCorrupt => (ErrorKind::Corrupt, ""),
         ErrorCode::NotADatabase => (ErrorKind::Corrupt, "the file does not begin as a database does"),

@@ -24,6 +24,9 @@ use crate::sql::LAYOUT_VERSION;
 /// Statements that a connection keeps prepared: all there are.
 const STATEMENTS_MAX: usize = 40;
 
+/// After waiting so long for others, far longer than their transactions take, it is asked whether a lock is this process's own.
+pub(crate) const OWN_LOCKS_AFTER: Duration = Duration::from_millis(250);
+
 /// An open connection, and how long it waits for others.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -55,8 +58,22 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Opens the database, creates what is missing, and starts cold where that is wanted. `own` is this store's place among those who
 /// have it open. `check`: whether all pages are looked at.
+///
+/// # Errors
+///
+/// [`ErrorKind::InUse`] if others keep it locked, among them this process by a lock that the system did not let go of: it has when this
+/// returns, if no other connection of this process is open.
 pub(crate) fn open(config: &Config, own: &Presence, check: bool) -> Result<Opened> {
-    match open_as_it_is(config, own, check) {
+    let brief = config.busy_timeout.min(OWN_LOCKS_AFTER);
+    let patient = || open_or_start_cold(config, own, check, config.busy_timeout - brief);
+    match open_or_start_cold(config, own, check, brief) {
+        Err(locked) if locked.kind() == ErrorKind::InUse => patient(),
+        opened => opened,
+    }
+}
+
+fn open_or_start_cold(config: &Config, own: &Presence, check: bool, patience: Duration) -> Result<Opened> {
+    match open_as_it_is(config, own, check, patience) {
         Err(damaged) if damaged.kind() == ErrorKind::Corrupt && config.on_damage == OnDamage::StartCold => {
             let (others, _) = census_of_files(&config.path, own.id).map_err(io_while_doing("open"))?;
             if others > 0 {
@@ -73,7 +90,7 @@ pub(crate) fn open(config: &Config, own: &Presence, check: bool) -> Result<Opene
             }
             put_aside(&config.path).map_err(io_while_doing("move the damaged file aside"))?;
             create_folder_and_file(&config.path).map_err(io_while_doing("open"))?;
-            Ok(Opened { believed_since: None, ..open_as_it_is(config, own, false)? })
+            Ok(Opened { believed_since: None, ..open_as_it_is(config, own, false, patience)? })
         }
         opened => opened,
     }
@@ -91,13 +108,9 @@ fn put_aside(path: &Path) -> io::Result<()> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn open_as_it_is(config: &Config, own: &Presence, check: bool) -> Result<Opened> {
-    let mut link = connect(config, config.busy_timeout)?;
+fn open_as_it_is(config: &Config, own: &Presence, check: bool, patience: Duration) -> Result<Opened> {
+    let mut link = connect(config, patience)?;
     prepare_journal(config, &link.connection)?;
-    let synchronous = match config.durability {
-        Durability::Sync => "FULL",
-        _ => "NORMAL",
-    };
     // Whatever the durability: the marks of this opening are on disk before anything is acknowledged.
     set(&link.connection, "synchronous", "FULL")?;
     if check {
@@ -107,9 +120,24 @@ fn open_as_it_is(config: &Config, own: &Presence, check: bool) -> Result<Opened>
     // In the database itself: whoever removes its log does not remove the mark with it.
     checkpoint(&link.connection, "PASSIVE").map_err(while_doing("open"))?;
     sync_folder(config.path.parent().unwrap_or(Path::new("."))).map_err(io_while_doing("open"))?;
-    set(&link.connection, "synchronous", synchronous)?;
+    set(&link.connection, "synchronous", synchronous(config))?;
+    link.patience.set(config.busy_timeout);
     let (lost, believed_since) = opened;
     Ok(Opened { link, lost, believed_since })
+}
+
+/// A connection to write by, to a database that this store has opened already.
+pub(crate) fn connect_anew(config: &Config) -> Result<Link> {
+    let link = connect(config, config.busy_timeout)?;
+    set(&link.connection, "synchronous", synchronous(config))?;
+    Ok(link)
+}
+
+fn synchronous(config: &Config) -> &'static str {
+    match config.durability {
+        Durability::Sync => "FULL",
+        _ => "NORMAL",
+    }
 }
 
 /// A connection with everything set that does not lie in the file.

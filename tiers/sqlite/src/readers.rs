@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nanotier_tier::embedded::{Belief, Range, Rows, Visit};
 use nanotier_tier::{Bytes, ErrorKind, Result, Timestamp};
@@ -59,15 +59,15 @@ pub(crate) struct View {
     in_transaction: Cell<bool>,
     /// Which opening of the database it belongs to.
     era: u64,
-    /// SQLite failed it, or a panic passed it: it is not used again.
-    failed: Cell<bool>,
+    /// How SQLite failed it, if it did: it is not used again.
+    failed: Cell<Option<ErrorKind>>,
 }
 
 impl View {
     fn open(config: &Arc<Config>, heard: &Arc<Heard>, era: u64) -> Result<Self> {
         let link = file::connect(config, config.busy_timeout)?;
         link.connection.pragma_update(None, "query_only", true).map_err(while_doing("open"))?;
-        let (asked, in_transaction, failed) = (Cell::new(false), Cell::new(false), Cell::new(false));
+        let (asked, in_transaction, failed) = (Cell::new(false), Cell::new(false), Cell::new(None));
         Ok(Self { link, config: config.clone(), heard: heard.clone(), asked, in_transaction, era, failed })
     }
 
@@ -88,13 +88,14 @@ impl View {
     /// Lets go of the state that was read from.
     fn end(&self) {
         self.asked.set(false);
-        if self.in_transaction.take() && self.plainly("COMMIT").is_err() {
-            self.failed.set(true);
+        if self.in_transaction.take() {
+            // What was read was read.
+            let _ = self.told(self.plainly("COMMIT"));
         }
     }
 
     fn told<T>(&self, told: Result<T>) -> Result<T> {
-        told.inspect_err(|_| self.failed.set(true))
+        told.inspect_err(|failure| self.failed.set(Some(failure.kind())))
     }
 }
 
@@ -142,24 +143,32 @@ struct Pool {
     /// How many there are, those in use included.
     open: usize,
     era: u64,
+    /// None is opened for now.
+    paused: bool,
     closed: bool,
 }
 
 impl Readers {
     pub(crate) fn new(config: Arc<Config>, heard: Arc<Heard>) -> Self {
         let idle = Vec::with_capacity(config.readers_max);
-        let pool = Mutex::new(Pool { idle, open: 0, era: 0, closed: false });
+        let pool = Mutex::new(Pool { idle, open: 0, era: 0, paused: false, closed: false });
         Self { config, heard, pool, freed: Condvar::new() }
     }
 
-    /// Reads with a connection of its own, as soon as one is free.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&View) -> Result<T>) -> Result<T> {
-        let view = self.take()?;
+    /// Reads with a connection of its own, as soon as one is free. Says too how SQLite failed that connection, if it did: an answer may hold
+    /// errors of single rows.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&View) -> Result<T>) -> (Result<T>, Option<ErrorKind>) {
+        let view = match self.take() {
+            Ok(view) => view,
+            Err(failure) => {
+                let kind = failure.kind();
+                return (Err(failure), Some(kind));
+            }
+        };
         let mut counted = Counted(Some(self));
         let answer = read(&view);
         counted.0 = None;
-        self.give_back(view);
-        answer
+        (answer, self.give_back(view))
     }
 
     fn take(&self) -> Result<View> {
@@ -172,7 +181,7 @@ impl Readers {
             if let Some(view) = pool.idle.pop() {
                 return Ok(view);
             }
-            if pool.open < self.config.readers_max {
+            if pool.open < self.config.readers_max && !pool.paused {
                 break;
             }
             let until = *until.get_or_insert_with(|| Instant::now() + self.config.busy_timeout);
@@ -192,26 +201,29 @@ impl Readers {
 
     fn one_less(&self) {
         self.pool.lock().open -= 1;
-        self.freed.notify_one();
+        // One who reads, and one who waits for all of them to be closed.
+        self.freed.notify_all();
     }
 
-    fn give_back(&self, view: View) {
+    fn give_back(&self, view: View) -> Option<ErrorKind> {
         view.end();
+        let failed = view.failed.get();
         {
             let mut pool = self.pool.lock();
-            if !view.failed.get() && !pool.closed && view.era == pool.era {
+            if failed.is_none() && !pool.closed && view.era == pool.era {
                 pool.idle.push(view);
                 drop(pool);
                 self.freed.notify_one();
-                return;
+                return None;
             }
         }
         drop(view);
         self.one_less();
+        failed
     }
 
     /// From now on connections are opened anew; those in use end with their use.
-    pub(crate) fn renew(&self) {
+    fn renew(&self) {
         let old = {
             let mut pool = self.pool.lock();
             pool.era += 1;
@@ -222,10 +234,31 @@ impl Readers {
         self.freed.notify_all();
     }
 
+    /// The same, and those in use are waited for, so long at most. None is opened until what is returned is dropped. For one caller at a time.
+    pub(crate) fn pause(&self, at_most: Duration) -> Paused<'_> {
+        self.pool.lock().paused = true;
+        let paused = Paused(self);
+        self.renew();
+        let until = Instant::now() + at_most;
+        let mut pool = self.pool.lock();
+        while pool.open > 0 && !self.freed.wait_until(&mut pool, until).timed_out() {}
+        paused
+    }
+
     /// The same, and none is opened any more.
     pub(crate) fn close(&self) {
         self.pool.lock().closed = true;
         self.renew();
+    }
+}
+
+/// As long as it is there, nobody begins to read.
+pub(crate) struct Paused<'r>(&'r Readers);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.pool.lock().paused = false;
+        self.0.freed.notify_all();
     }
 }
 

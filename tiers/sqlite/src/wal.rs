@@ -54,6 +54,12 @@ impl Wal {
         })
     }
 
+    /// The same log, seen through another connection.
+    pub(crate) fn go_on_from(self, before: &Self) -> Self {
+        self.pages.store(before.pages.load(Relaxed), Relaxed);
+        Self { next: before.next, ..self }
+    }
+
     /// Brings everything to disk that any process has committed. A handle of the log's own: SQLite holds no lock on that file.
     pub(crate) fn flush(&self) -> Result<()> {
         let log = OpenOptions::new().read(true).write(true).open(&self.file);
