@@ -2,10 +2,12 @@
 //! go on serving, errors say what they are, and when the disk is back everything works again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nanotier::ErrorKind;
 
@@ -99,13 +101,13 @@ pub(crate) fn full_disk(kind: Kind) -> Result<Found> {
 /// The same by a limit on the size of files, for which nobody needs rights: in a process of its own, that ignores the signal.
 pub(crate) fn full_by_limit(kind: Kind) -> Result<Found> {
     let folder = tempfile::tempdir()?;
-    let output = Command::new("sh")
+    let mut child = Command::new("sh");
+    child
         .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
         .arg(this_program().get_program())
         .args(["child", "limited", &kind.to_string()])
-        .arg(folder.path())
-        .output()?;
-    Found::heard(&output)
+        .arg(folder.path());
+    Found::heard(&output_within(&mut child, LIMITED_MAX)?)
 }
 
 /// What that process does.
@@ -335,7 +337,7 @@ pub(crate) fn damaged(kind: Kind, measure: &Measure) -> Result<Found> {
         let numbers = [measure.seed, measure.flips, all.tried].map(|number| number.to_string());
         let mut child = this_program();
         child.args(["child", "damage", &kind.to_string()]).arg(folder.path()).args(numbers);
-        let output = child.output()?;
+        let output = output_within(&mut child, DAMAGED_MAX)?;
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         let tried = told.lines().filter(|line| line.starts_with("AT ")).count() as u64;
         let is_aborted = output.status.signal() == Some(ABORTED) && tried > 0;
@@ -353,6 +355,40 @@ pub(crate) fn damaged(kind: Kind, measure: &Measure) -> Result<Found> {
         all.remark = format!("{}; {} ended the process {aborts:?}", last.remark, aborts.len());
         return Ok(all);
     }
+}
+
+/// Longer than a process over a size limit needs by far.
+const LIMITED_MAX: Duration = Duration::from_secs(60);
+/// The same for one over damaged stores: some milliseconds for each of them. What takes longer has hung.
+const DAMAGED_MAX: Duration = Duration::from_secs(120);
+
+/// What a process says until it ends, or is killed since its time is over. That is seen by its status, and at what it was by what it said last.
+fn output_within(command: &mut Command, limit: Duration) -> Result<Output> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (mut out, mut err) = (child.stdout.take().ok_or("the pipe")?, child.stderr.take().ok_or("the pipe")?);
+    std::thread::scope(|scope| {
+        let said = scope.spawn(move || {
+            let mut said = Vec::new();
+            out.read_to_end(&mut said).map(|_| said)
+        });
+        let complained = scope.spawn(move || {
+            let mut complained = Vec::new();
+            err.read_to_end(&mut complained).map(|_| complained)
+        });
+        let until = Instant::now() + limit;
+        while child.try_wait()?.is_none() {
+            if Instant::now() >= until {
+                child.kill()?;
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let status = child.wait()?;
+        let heard = |thread: std::thread::ScopedJoinHandle<'_, std::io::Result<Vec<u8>>>| {
+            thread.join().expect("it does not panic")
+        };
+        Ok(Output { status, stdout: heard(said)?, stderr: heard(complained)? })
+    })
 }
 
 /// The signal by which a process ends itself.
@@ -523,3 +559,23 @@ pub(crate) const TESTS: &[Test] = &[
     Test { name: "EIO", needs: Need::Tracing, run: |kind, measure| inject::run(kind, measure.jobs) },
     Test { name: "two processes", needs: Need::Nothing, run: |kind, _| shared::run(kind) },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_hangs_is_killed_and_what_it_was_doing_is_told() {
+        let mut child = Command::new("sh");
+        child.args(["-c", "echo AT byte 7; exec sleep 60"]);
+        let began = Instant::now();
+        let output = output_within(&mut child, Duration::from_millis(300)).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(30));
+        let found = Found::heard(&output).unwrap();
+        assert!(
+            found.faults[0].starts_with("byte 7: the process ended with signal: 9"),
+            "{:?}",
+            found.faults
+        );
+    }
+}

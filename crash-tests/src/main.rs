@@ -95,8 +95,12 @@ fn test(wanted: &Wanted) -> bool {
 
 fn kill_all(wanted: &Wanted, report: &mut Report) {
     for kind in wanted.kinds() {
-        let plan =
-            kill::Plan { cycles: wanted.cycles, seed: wanted.seed, jobs: wanted.jobs, block: wanted.block };
+        let cycles = match kind.mode {
+            Mode::Sync => wanted.cycles,
+            // Each of its cycles has ten times the writes.
+            Mode::Async => (wanted.cycles / 2).max(kill::BLOCK),
+        };
+        let plan = kill::Plan { cycles, seed: wanted.seed, jobs: wanted.jobs, block: wanted.block };
         report.say(&format!("kill -9 of {kind}, {} cycles", plan.cycles));
         let counts = kill::run(kind, &plan);
         report.crashed("kill", kind, &plan, counts);

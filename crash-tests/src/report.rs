@@ -7,10 +7,9 @@ use crate::kill;
 use crate::kind::Kind;
 use crate::model::Faults;
 
-/// Opening after a kill must not take longer.
-const OPEN_MAX: Duration = Duration::from_secs(1);
-/// The same after a power cut, when nothing is in the page cache and the file system has its own to do.
-const COLD_OPEN_MAX: Duration = Duration::from_secs(3);
+/// Opening after a crash must not take longer. It takes tens of milliseconds where nothing else is done, and the table says how many; this is
+/// for a machine that does other things at the same time, and catches what hangs or reads far too much.
+const OPEN_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(crate) struct Report {
@@ -60,8 +59,12 @@ impl Report {
         };
         want(!clean || plan.block.is_some() || counts.cycles >= plan.cycles, "not all cycles were run");
         want(counts.acknowledged > 0 || counts.cycles < kill::BLOCK, "nothing was ever acknowledged");
-        let open_max = if how == "kill" { OPEN_MAX } else { COLD_OPEN_MAX };
-        want(counts.slowest_open < open_max, "opening after a crash took too long");
+        let too_long = format!(
+            "opening after a crash took {:.1} s, more than {} s",
+            counts.slowest_open.as_secs_f64(),
+            OPEN_MAX.as_secs()
+        );
+        want(counts.slowest_open < OPEN_MAX, &too_long);
         want(
             !clean || counts.kills_inside * 2 >= counts.kills - counts.kills_of_recovery,
             "fewer than half of the crashes hit a write under way",
@@ -91,10 +94,11 @@ impl Report {
         self.row(kind, test, found.tried, 0, faults, took, found.remark);
     }
 
-    /// Something that cannot be done here. Said aloud, and counted.
+    /// Something that cannot be done here. Said aloud, and counted: as a gap where it should be possible, which is for root on Linux.
     pub(crate) fn left_out(&mut self, what: &str, why: &str) {
         println!("NOT RUN: {what}: {why}");
-        println!("COUNT not-run 1");
+        let should_run = cfg!(target_os = "linux") && rustix::process::geteuid().is_root();
+        println!("COUNT {} 1", if should_run { "not-run" } else { "needs-root-on-linux" });
         self.left_out.push(format!("{what}: {why}"));
     }
 

@@ -6,11 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use nanotier::{Cache, Error, ErrorKind, Inline, Raw};
 
 use crate::Result;
 use crate::kind::{Kind, OnDamage};
+
+/// What is loaded while the store fails must still be there when it is looked for: an engine may wait 10 s for a lock.
+const DEGRADED_TTL: Duration = Duration::from_secs(300);
 
 pub(crate) struct Service {
     cache: Cache<String, String>,
@@ -31,8 +35,8 @@ impl Service {
     /// Over the store of this folder.
     pub(crate) fn open(kind: Kind, folder: &Path, on_damage: OnDamage) -> Result<Self, Error> {
         let store = kind.open(folder, on_damage)?;
-        let cache =
-            Cache::builder().capacity(1_000).namespace("service").tiers(Inline(store)).codec(Raw).build()?;
+        let cache = Cache::builder().capacity(1_000).namespace("service").degraded_ttl(DEGRADED_TTL);
+        let cache = cache.tiers(Inline(store)).codec(Raw).build()?;
         Ok(Self {
             cache,
             may: BTreeMap::new(),

@@ -150,7 +150,12 @@ fn judge(store: &impl Store, won: &[Vec<String>], found: &mut Found) -> Result<(
         let expected = i64::try_from(ROUNDS / COUNTERS * won.len() as u64)?;
         found.want(counted == Some(expected), format!("a counter is {counted:?}, not {expected}"));
     }
-    found.remark = format!("{} winners", winners.len());
+    found.remark = format!(
+        "{} processes: {COUNTERS} counters of {} each, {} winners of {ROUNDS} additions and {ROUNDS} takes",
+        won.len(),
+        ROUNDS / COUNTERS * won.len() as u64,
+        winners.len(),
+    );
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 //! How a lane ends is decided here and nowhere else:
 //! - FAILED, if any step failed: a test did, a program did, the time was over, or nothing was done at all. A suite
 //!   that should have run and did not is a failure, not a success with zero tests.
-//! - NOT RUN, if nothing failed but a step was left out because its tool is missing.
+//! - NOT RUN, if nothing failed but a step was left out because its tool is missing, or a program counted parts that it
+//!   left out itself: `COUNT not-run`.
 //! - passed, otherwise.
 
 use std::collections::BTreeMap;
@@ -105,6 +106,11 @@ impl Program {
         Program { arguments: line.split_whitespace().map(str::to_owned).collect(), ..Program::default() }
     }
 
+    /// A program that is not Cargo.
+    pub(crate) fn named(name: &'static str) -> Self {
+        Program { name: Some(name), ..Program::default() }
+    }
+
     #[cfg(test)]
     pub(crate) fn shell(script: &str) -> Self {
         Program { name: Some("sh"), arguments: vec!["-c".into(), script.into()], environment: Vec::new() }
@@ -160,6 +166,8 @@ pub(crate) struct Report {
     pub(crate) skipped: u64,
     /// Schedules, executions, kills: whatever else was counted, by name.
     pub(crate) others: BTreeMap<String, u64>,
+    /// Parts that a program left out where they should have run, as it counted them itself: `COUNT not-run`.
+    pub(crate) gaps: u64,
     /// One sentence for each step that failed.
     pub(crate) failures: Vec<String>,
     pub(crate) missing: Vec<Tool>,
@@ -183,6 +191,7 @@ impl Report {
             failed: 0,
             skipped: 0,
             others: BTreeMap::new(),
+            gaps: 0,
             failures: Vec::new(),
             missing: Vec::new(),
             took: Duration::ZERO,
@@ -194,7 +203,7 @@ impl Report {
     pub(crate) fn verdict(&self) -> Verdict {
         if !self.failures.is_empty() {
             Verdict::Failed
-        } else if !self.missing.is_empty() {
+        } else if !self.missing.is_empty() || self.gaps > 0 {
             Verdict::NotRun
         } else if self.passed == 0 {
             // No step failed, and yet nothing was shown: there were no steps.
@@ -244,6 +253,10 @@ impl Report {
         self.failed += run.counts.failed;
         self.skipped += run.counts.skipped;
         for (name, number) in run.counts.others() {
+            if name == GAPS {
+                self.gaps = self.gaps.saturating_add(number);
+                continue;
+            }
             let sum = self.others.entry(name).or_default();
             *sum = sum.saturating_add(number);
         }
@@ -258,6 +271,9 @@ impl Report {
         }
     }
 }
+
+/// What a program counts that it could not do, though it should be possible on this machine.
+const GAPS: &str = "not-run";
 
 /// Why a step does not hold, if so.
 fn shortcoming(step: &Step, run: &Run, time_box: Duration) -> Option<String> {
@@ -275,7 +291,8 @@ fn shortcoming(step: &Step, run: &Run, time_box: Duration) -> Option<String> {
         Expect::Ready | Expect::Success => None,
         Expect::Tests => (run.counts.passed == 0).then(|| "not a single test ran".to_owned()),
         Expect::Counted => {
-            run.counts.others().values().all(|&number| number == 0).then(|| "counted nothing".to_owned())
+            let counted = |(name, number): (String, u64)| name != GAPS && number > 0;
+            (!run.counts.others().into_iter().any(counted)).then(|| "counted nothing".to_owned())
         }
         Expect::Says(words) => (!run.said).then(|| format!("did not say `{words}`")),
     }
@@ -366,6 +383,7 @@ mod tests {
     fn what_was_expected_and_not_shown_is_a_failure() {
         for (script, expect) in [
             ("echo COUNT kills 0", Expect::Counted),
+            ("echo COUNT not-run 3", Expect::Counted),
             ("echo cold start", Expect::Says("warm start")),
             ("echo warm start; exit 1", Expect::Says("warm start")),
             ("echo 'test result: FAILED. 3 passed; 1 failed; 0 ignored'", Expect::Tests),
@@ -394,6 +412,18 @@ mod tests {
         assert_eq!((report.verdict(), report.passed), (Verdict::NotRun, 1));
         report.fail("something else");
         assert_eq!(report.verdict(), Verdict::Failed);
+    }
+
+    #[test]
+    fn what_a_program_left_out_itself_means_not_run() {
+        let report = run_fake("gaps", LONG, &[], |_| {
+            Ok(vec![step("echo COUNT kills 3; echo COUNT not-run 2", Expect::Counted)])
+        });
+        assert_eq!((report.verdict(), report.passed, report.gaps), (Verdict::NotRun, 1, 2));
+        let report = run_fake("elsewhere", LONG, &[], |_| {
+            Ok(vec![step("echo COUNT kills 3; echo COUNT needs-root-on-linux 2", Expect::Counted)])
+        });
+        assert_eq!((report.verdict(), report.others["needs-root-on-linux"]), (Verdict::Passed, 2));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(crate) const LANES: &[Lane] = &[
         quick: false,
         needs: &[],
         present: |workspace| workspace.has_package(CRASH_PACKAGE),
-        steps: |_| Ok(vec![crash_build_step(), crash_step()]),
+        steps: |_| Ok(crash_steps()),
     },
     Lane {
         name: "tour",
@@ -143,8 +143,10 @@ const COMPARE_MANIFEST: &str = "benches/compare/Cargo.toml";
 /// What does not depend on the machine, or on what else it does. The program fails if one of them is not met.
 const COUNTED_ROWS: &str = "locked-per-hit,allocs-per-hit,allocs-per-evict,loads-per-key";
 const FUZZ_SECONDS: u64 = 20;
-/// Kills of each durable tier in each mode. The rest of the lane follows from it.
+/// Kills of each durable tier, and half as many of it in its asynchronous mode.
 const CRASH_CYCLES: u64 = 200;
+/// Power cuts of each durable tier in each mode.
+const CRASH_CUTS: u64 = 20;
 const FULL_SPEED_SECS: u64 = 3;
 const CHURN_SECS: u64 = 60;
 const LATENCY_SECS: u64 = 10;
@@ -414,10 +416,17 @@ fn fuzz_program(workspace: &Workspace, action: &str) -> Program {
         .env("RUSTC_BOOTSTRAP", "1")
 }
 
-/// So many kills of each durable tier, and of everything else in proportion.
-fn crash_step() -> Step {
-    let program = crash_program("run").args(["--", "all", "--cycles"]).arg(CRASH_CYCLES.to_string());
-    step("crashes", program, Expect::Counted)
+/// So many kills of each durable tier, half as many of an asynchronous one, and of everything else in proportion.
+fn crash_steps() -> Vec<Step> {
+    let program = crash_program("run").args(["--", "all", "--cycles", &CRASH_CYCLES.to_string()]);
+    let crashes = program.args(["--cuts", &CRASH_CUTS.to_string()]);
+    let mut steps = vec![crash_build_step(), step("crashes", crashes, Expect::Counted)];
+    if cfg!(target_os = "linux") {
+        // Without it the rest runs all the same.
+        let strace = step("calls that fail", Program::named("strace").arg("-V"), Expect::Ready);
+        steps.insert(0, Step { needs: Some(Tool::Strace), ..strace });
+    }
+    steps
 }
 
 /// The same without the planted bugs, which are noticed or not however long one waits.

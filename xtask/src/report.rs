@@ -86,11 +86,24 @@ fn remarks(report: &Report) -> Vec<String> {
             tool.install_command()
         ));
     }
+    // Whatever the verdict: what did not run has shown nothing.
+    lines.extend(left_out(&std::fs::read_to_string(&report.log).unwrap_or_default()));
+    if report.gaps > 0 {
+        let verb = if report.gaps == 1 { "part was" } else { "parts were" };
+        lines.push(format!("NOT RUN: {} {verb} left out that should run here", report.gaps));
+    }
     if report.skipped > 0 {
         let verb = if report.skipped == 1 { "test was" } else { "tests were" };
         lines.push(format!("SKIPPED: {} {verb} ignored or left out", report.skipped));
     }
     lines
+}
+
+/// What programs said that they left out.
+fn left_out(log: &str) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    let said = log.lines().filter(|line| line.starts_with("NOT RUN: ") && seen.insert(*line));
+    said.map(|line| line.chars().take(240).collect()).collect()
 }
 
 /// The lines of a failed lane's output that say what went wrong: where only the end of a run is kept, they are all
@@ -201,6 +214,17 @@ mod tests {
             ["  | test b ... FAILED", "  | thread 'b' panicked at x.rs:1:2:", "  | the sentence"]
         );
         assert!(telling(&"error: x\n".repeat(100)).len() <= TELLING_MAX);
+    }
+
+    #[test]
+    fn what_programs_left_out_is_said_once() {
+        let log = "NOT RUN: power: no root\ntest x\nNOT RUN: EIO: no strace\nNOT RUN: power: no root\n";
+        assert_eq!(left_out(log), ["NOT RUN: power: no root", "NOT RUN: EIO: no strace"]);
+        let mut gap = report("crash", 1);
+        gap.gaps = 2;
+        let text = render(std::slice::from_ref(&gap));
+        assert!(text.contains("crash: NOT RUN: 2 parts were left out that should run here\n"), "{text}");
+        assert_eq!(exit_status(&[gap]), EXIT_NOT_RUN);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) enum Tool {
     CargoFuzz,
     Clippy,
     Rustfmt,
+    Strace,
 }
 
 impl Tool {
@@ -23,6 +24,7 @@ impl Tool {
             Tool::CargoFuzz => "cargo-fuzz",
             Tool::Clippy => "clippy",
             Tool::Rustfmt => "rustfmt",
+            Tool::Strace => "strace",
         }
     }
 
@@ -32,22 +34,33 @@ impl Tool {
             Tool::CargoFuzz => "cargo install cargo-fuzz --locked",
             Tool::Clippy => "rustup component add clippy",
             Tool::Rustfmt => "rustup component add rustfmt",
+            Tool::Strace => "apt-get install -y strace",
         }
     }
 
-    /// The subcommand of Cargo by which it is used.
-    fn subcommand(self) -> &'static str {
+    /// Says its version.
+    fn probe(self, workspace: &Workspace) -> Command {
+        let cargo = |subcommand: &str| {
+            let mut probe = workspace.cargo();
+            probe.args([subcommand, "--version"]);
+            probe
+        };
         match self {
-            Tool::CargoFuzz => "fuzz",
-            Tool::Clippy => "clippy",
-            Tool::Rustfmt => "fmt",
+            Tool::CargoFuzz => cargo("fuzz"),
+            Tool::Clippy => cargo("clippy"),
+            Tool::Rustfmt => cargo("fmt"),
+            Tool::Strace => {
+                let mut probe = workspace.command("strace");
+                probe.arg("-V");
+                probe
+            }
         }
     }
 
     /// The toolchain belongs to whoever set it up: its components are asked for, never added by us.
     fn is_ours_to_install(self) -> bool {
         match self {
-            Tool::CargoFuzz => true,
+            Tool::CargoFuzz | Tool::Strace => true,
             Tool::Clippy | Tool::Rustfmt => false,
         }
     }
@@ -71,11 +84,7 @@ impl<'a> Toolbox<'a> {
 
     pub(crate) fn is_here(&mut self, tool: Tool) -> bool {
         let workspace = self.workspace;
-        *self.known.entry(tool).or_insert_with(|| {
-            let mut probe = workspace.cargo();
-            probe.args([tool.subcommand(), "--version"]);
-            succeeds(probe)
-        })
+        *self.known.entry(tool).or_insert_with(|| succeeds(tool.probe(workspace)))
     }
 
     /// Installs what is missing, if that is allowed. Whether the tool is here afterwards.
@@ -90,9 +99,12 @@ impl<'a> Toolbox<'a> {
     fn install(&self, tool: Tool) {
         let line = tool.install_command();
         self.live.say(&format!("\n==== {} is missing: {line}", tool.name()));
-        let mut words = line.split(' ').skip(1);
-        let mut command = self.workspace.cargo();
-        command.args(&mut words);
+        let mut words = line.split(' ');
+        let mut command = match words.next() {
+            Some("cargo") | None => self.workspace.cargo(),
+            Some(other) => self.workspace.command(other),
+        };
+        command.args(words);
         let log = self.workspace.log(&format!("install-{}", tool.name()));
         let run = process::run(command, INSTALL_MAX, Watch { live: self.live, log: &log, words: None });
         if run.end != End::Succeeded {
@@ -103,7 +115,7 @@ impl<'a> Toolbox<'a> {
     /// A box in which exactly these tools are.
     #[cfg(test)]
     pub(crate) fn pretend(workspace: &'a Workspace, here: &[Tool]) -> Self {
-        let all = [Tool::CargoFuzz, Tool::Clippy, Tool::Rustfmt];
+        let all = [Tool::CargoFuzz, Tool::Clippy, Tool::Rustfmt, Tool::Strace];
         let known = all.into_iter().map(|tool| (tool, here.contains(&tool))).collect();
         Toolbox { workspace, live: Live::Silent, may_install: false, known }
     }
@@ -145,11 +157,12 @@ mod tests {
     }
 
     #[test]
-    fn our_own_tools_are_installed_by_cargo_and_locked() {
-        for tool in [Tool::CargoFuzz, Tool::Clippy, Tool::Rustfmt] {
+    fn our_own_tools_are_installed_by_cargo_and_locked_or_by_the_system() {
+        for tool in [Tool::CargoFuzz, Tool::Clippy, Tool::Rustfmt, Tool::Strace] {
             let line = tool.install_command();
             let by_cargo = line.starts_with("cargo install ") && line.ends_with(" --locked");
-            assert_eq!(by_cargo, tool.is_ours_to_install(), "{line}");
+            let by_system = line.starts_with("apt-get install -y ");
+            assert_eq!(by_cargo || by_system, tool.is_ours_to_install(), "{line}");
         }
     }
 }
