@@ -21,6 +21,9 @@ use crate::{Result, this_program};
 /// The calls by which stores change files, and the one by which most of them read. What every program makes before it begins is not
 /// among them.
 const CALLS: &[&str] = &[
+    // Where one waits for locks: begun first, for the others not to be waiting at the end.
+    "fcntl",
+    "flock",
     "pwrite64",
     "write",
     "fsync",
@@ -34,8 +37,6 @@ const CALLS: &[&str] = &[
     "unlinkat",
     "linkat",
     "mkdir",
-    "flock",
-    "fcntl",
     "pread64",
 ];
 
@@ -108,7 +109,7 @@ fn places(kind: Kind, call: &str, sticky: &str) -> Result<Found> {
 
 /// After a place that took longer than this, some are left out, if the call fails from then on for good.
 const SLOW: Duration = Duration::from_secs(3);
-const SLOW_STEP: u64 = 8;
+const SLOW_STEP: u64 = 24;
 /// More calls of one kind than a small service makes.
 const PLACES_MAX: u64 = 400;
 

@@ -102,7 +102,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "crash",
         proves: "what was acknowledged survives kill -9 and power cuts, and a service a full, failing, read-only or damaged disk",
-        minutes: 4,
+        minutes: 12,
         quick: false,
         needs: &[],
         present: |workspace| workspace.has_package(CRASH_PACKAGE),

@@ -410,3 +410,111 @@ impl Sqlite {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SqliteStore;
+    use nanotier_tier::embedded::Rows as _;
+
+    fn open(folder: &tempfile::TempDir, wal_max: u64) -> Sqlite {
+        let config = SqliteStore::builder(folder.path().join("a.db")).busy_timeout(Duration::from_secs(60));
+        Sqlite::open(Config { wal_max, ..config.judged().unwrap() }).unwrap()
+    }
+
+    fn write(sqlite: &Sqlite, len: usize) -> Result<bool> {
+        // Of other bytes each time: SQLite writes no page that stays as it is.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let byte = NEXT.fetch_add(1, Relaxed).to_le_bytes()[0];
+        sqlite.transact(&mut |rows| {
+            rows.put(b"key", &vec![byte; len], Timestamp::from_millis(u64::MAX))?;
+            Ok(Wanted::Commit)
+        })
+    }
+
+    /// What a lock that was not let go of looks like: one of the store's own connections has it, which nobody uses.
+    fn leave(sqlite: &Sqlite, locked_by: &str) {
+        let (left, _) = sqlite.readers.read(|view| {
+            view.link.connection.execute_batch(locked_by).unwrap();
+            Ok(())
+        });
+        left.unwrap();
+    }
+
+    #[test]
+    fn a_lock_left_by_a_connection_of_its_own_locks_a_store_out_for_a_moment_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = open(&folder, 1 << 30);
+        for _ in 0..3 {
+            leave(&sqlite, "PRAGMA query_only = OFF; BEGIN IMMEDIATE");
+            let began = Instant::now();
+            assert!(write(&sqlite, 10).unwrap());
+            assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        }
+        let (read, failed) = sqlite.readers.read(|view| view.get(b"key"));
+        assert_eq!((read.unwrap().unwrap().len(), failed), (10, None));
+        // Nothing was lost, and none of the store's own marks kept it from opening.
+        assert_eq!(sqlite.heard.belief.since(|| Timestamp::from_millis(5)), Timestamp::from_millis(5));
+    }
+
+    #[test]
+    fn an_old_state_held_by_a_connection_of_its_own_does_not_fill_the_log_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = open(&folder, 200_000);
+        write(&sqlite, 10).unwrap();
+        leave(&sqlite, "BEGIN; SELECT * FROM nanotier_meta");
+        for _ in 0..20 {
+            write(&sqlite, 50_000).unwrap();
+        }
+        // That of another program does.
+        let other = Connection::open(&sqlite.config.path).unwrap();
+        other.execute_batch("BEGIN; SELECT * FROM nanotier_meta").unwrap();
+        let full = (0..20).find_map(|_| write(&sqlite, 50_000).err()).unwrap();
+        assert_eq!(full.kind(), ErrorKind::Full);
+    }
+
+    #[test]
+    fn whoever_is_locked_out_by_others_is_told_so_after_the_whole_busy_timeout() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = open(&folder, 1 << 30);
+        let sqlite = {
+            let config = (*sqlite.config).clone();
+            sqlite.close().unwrap();
+            Sqlite::open(Config { busy_timeout: Duration::from_millis(600), ..config }).unwrap()
+        };
+        let other = Connection::open(&sqlite.config.path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let began = Instant::now();
+        assert_eq!(write(&sqlite, 10).unwrap_err().kind(), ErrorKind::Contended);
+        assert!(began.elapsed() >= Duration::from_millis(550), "{:?}", began.elapsed());
+        other.execute_batch("ROLLBACK").unwrap();
+        assert!(write(&sqlite, 10).unwrap());
+    }
+
+    #[test]
+    fn nobody_begins_to_read_while_connections_are_made_anew_and_who_reads_is_waited_for_with_a_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = Arc::new(open(&folder, 1 << 30));
+        let (read, _) = sqlite.readers.read(|_| {
+            // One that reads all the while holds nobody up for long.
+            let began = Instant::now();
+            drop(sqlite.readers.pause(Duration::from_millis(50)));
+            assert!(began.elapsed() >= Duration::from_millis(50));
+            Ok(())
+        });
+        read.unwrap();
+        let paused = sqlite.readers.pause(Duration::from_secs(60));
+        let (told, heard) = std::sync::mpsc::channel();
+        let reader = {
+            let sqlite = sqlite.clone();
+            std::thread::spawn(move || {
+                let (read, _) = sqlite.readers.read(|_| Ok(()));
+                told.send(read).unwrap();
+            })
+        };
+        assert!(heard.recv_timeout(Duration::from_millis(100)).is_err());
+        drop(paused);
+        heard.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+        reader.join().unwrap();
+    }
+}

@@ -248,7 +248,7 @@ impl Builder {
         SqliteStore::start(self.judged()?)
     }
 
-    fn judged(self) -> Result<Config> {
+    pub(crate) fn judged(self) -> Result<Config> {
         let Self { mut config, tables, secret, value_len_max } = self;
         if config.path.as_os_str().is_empty() {
             return Err(refused("a path to a file is needed"));

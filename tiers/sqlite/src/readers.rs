@@ -52,7 +52,7 @@ impl Heard {
 /// A connection that reads. Each question sees all that was committed before it; from the second one on, all see the same.
 #[derive(Debug)]
 pub(crate) struct View {
-    link: Link,
+    pub(crate) link: Link,
     config: Arc<Config>,
     heard: Arc<Heard>,
     asked: Cell<bool>,

@@ -17,6 +17,11 @@ use crate::builder::{Builder, Config};
 /// next call; as long as that fails, calls say why. From then on [`believed_since`](Store::believed_since) is the moment after the
 /// failure, in every process that has the store open.
 ///
+/// If the system does not let go of a lock when SQLite wants it, this process keeps it unseen, locks out others and itself. Whoever waits
+/// for a quarter of a second to write therefore has all of the store's connections made anew, which lets go of every lock, unless another store
+/// of the process has the same file open; so does whoever is refused a read. SQLite itself tries for ten seconds before it refuses
+/// a read that cannot lock; only where locks fail for good is that ever seen, once per connection.
+///
 /// # Several processes
 ///
 /// Every process sees what every other one committed, with the next read. Writing takes turns: who waits for longer than the
