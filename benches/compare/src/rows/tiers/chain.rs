@@ -80,7 +80,7 @@ impl<V: Clone + Send + Sync + 'static> Ours<V> {
     fn filled(self: Arc<Self>, entries: u64, make: fn(u64) -> V) -> Arc<Self> {
         let numbers: Vec<u64> = (0..entries).collect();
         for some in numbers.chunks(1000) {
-            let entries = some.iter().map(|&number| (name(number), Bytes::copy_from_slice(&value(number))));
+            let entries = some.iter().map(|&number| (name(number), make(number)));
             let _ = self.cache.insert_many(entries.collect::<Vec<_>>()).wait();
         }
         self
@@ -164,7 +164,7 @@ pub(super) fn memory_hit(bench: &mut Bench) {
         (ours.filled(RESIDENT, |number| Arc::new(user(number))), names.clone())
     };
     let (tiered, bare) = (ours(true), ours(false));
-    let foyer = Foyer::<[u64; 3]>::filled(64 << 20, RESIDENT, |id| [id, id % 10, id * 7]);
+    let foyer = Foyer::filled(64 << 20, RESIDENT, |id| [id, id % 10, id * 7].map(u64::to_le_bytes).concat());
     let mut race = Race::new(bench, "chain-memory-hit", 200_000);
     race.enter(awaiting(tiered.clone()));
     race.enter(reading(tiered));
