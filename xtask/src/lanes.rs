@@ -179,7 +179,7 @@ fn unit_steps(workspace: &Workspace) -> Vec<Step> {
     let mut steps = vec![step("tests", tests, Expect::Tests)];
     if workspace.has_package("nanotier") {
         let featured = Program::cargo(
-            "test --locked --no-fail-fast --all-features -p nanotier --lib --test flights --test tiers --test shaping",
+            "test --locked --no-fail-fast --all-features -p nanotier --lib --test flights --test tiers --test shaping --test conformance",
         );
         steps.push(step("tests with every feature", featured, Expect::Tests));
     }
