@@ -40,6 +40,10 @@ const CALLS: &[&str] = &[
     "pread64",
 ];
 
+/// Calls at whose places more time is waited than worked, and how many work at them.
+const WAITED_FOR: &[&str] = &["fcntl", "flock"];
+const SHARES: u64 = 4;
+
 /// Why nothing can be injected here, if so.
 pub(crate) fn missing() -> Option<String> {
     let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
@@ -61,14 +65,21 @@ pub(crate) fn without_syncs() -> Command {
 }
 
 pub(crate) fn run(kind: Kind, jobs: usize) -> Result<Found> {
-    // Once, and from then on.
-    let all: Vec<(&str, &str)> =
-        CALLS.iter().flat_map(|call| ["", "+"].map(|sticky| (*call, sticky))).collect();
+    // Once, and from then on. Where one waits for locks, several share the places.
+    let mut all = Vec::new();
+    for call in CALLS {
+        let shares = if WAITED_FOR.contains(call) { SHARES } else { 1 };
+        all.extend(
+            ["", "+"]
+                .iter()
+                .flat_map(|sticky| (1..=shares).map(move |first| (*call, *sticky, first, shares))),
+        );
+    }
     let (next, found) = (AtomicUsize::new(0), Mutex::new((Found::default(), BTreeMap::new())));
     std::thread::scope(|scope| -> Result<()> {
         let work = || -> Result<()> {
-            while let Some((call, sticky)) = all.get(next.fetch_add(1, Relaxed)) {
-                let own = places(kind, call, sticky)?;
+            while let Some((call, sticky, first, step)) = all.get(next.fetch_add(1, Relaxed)) {
+                let own = places(kind, call, sticky, *first, *step)?;
                 let mut found = found.lock().expect("nobody panics with it");
                 found.0.tried += own.tried;
                 own.faults.into_iter().for_each(|fault| found.0.want(false, fault));
@@ -78,7 +89,7 @@ pub(crate) fn run(kind: Kind, jobs: usize) -> Result<Found> {
             }
             Ok(())
         };
-        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..jobs.max(1) * 2).map(|_| scope.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("it does not panic"))
     })?;
     let (mut found, places) = found.into_inner().expect("nobody panics with it");
@@ -88,10 +99,10 @@ pub(crate) fn run(kind: Kind, jobs: usize) -> Result<Found> {
     Ok(found)
 }
 
-/// Makes each call of a kind fail in turn.
-fn places(kind: Kind, call: &str, sticky: &str) -> Result<Found> {
+/// Makes calls of a kind fail in turn: the first of them, and every so many from there on.
+fn places(kind: Kind, call: &str, sticky: &str, first: u64, step: u64) -> Result<Found> {
     let mut found = Found::default();
-    let mut place = 1;
+    let mut place = first;
     while place <= PLACES_MAX && found.faults.is_empty() {
         let inject = format!("inject={call}:error=EIO:when={place}{sticky}");
         let began = Instant::now();
@@ -101,7 +112,7 @@ fn places(kind: Kind, call: &str, sticky: &str) -> Result<Found> {
         found.tried += 1;
         // An engine that waits long for a lock that never comes does so at each place that is like this one.
         let is_slow = !sticky.is_empty() && began.elapsed() > SLOW;
-        place += if is_slow { SLOW_STEP } else { 1 };
+        place += if is_slow { SLOW_STEP } else { step };
     }
     found.want(place <= PLACES_MAX, format!("{call} is called without end"));
     Ok(found)
@@ -109,7 +120,7 @@ fn places(kind: Kind, call: &str, sticky: &str) -> Result<Found> {
 
 /// After a place that took longer than this, some are left out, if the call fails from then on for good.
 const SLOW: Duration = Duration::from_secs(3);
-const SLOW_STEP: u64 = 24;
+const SLOW_STEP: u64 = 6 * SHARES;
 /// More calls of one kind than a small service makes.
 const PLACES_MAX: u64 = 400;
 

@@ -20,7 +20,7 @@ use crate::builder::{Builder, Config};
 /// If the system does not let go of a lock when SQLite wants it, this process keeps it unseen, locks out others and itself. Whoever waits
 /// for a quarter of a second to write therefore has all of the store's connections made anew, which lets go of every lock, unless another store
 /// of the process has the same file open; so does whoever is refused a read. SQLite itself tries for ten seconds before it refuses
-/// a read that cannot lock; only where locks fail for good is that ever seen, once per connection.
+/// a read that cannot lock, which nothing shortens: that long a read may take once after such a failure.
 ///
 /// # Several processes
 ///
