@@ -178,9 +178,12 @@ impl Store for Planted {
     fn clear(&self, cleared: &Cleared<'_>) -> Result<Wrote> {
         if self.bug == Bug::ClearsPiecemeal {
             let page = PageRequest { limit: PageRequest::LIMIT_MAX, ..PageRequest::default() };
+            // Just below the clearing, which would be refused over tombstones of its own version.
+            let (hlc, writer) = cleared.version.parts();
+            let below = Version::from_parts(hlc.saturating_sub(1), writer);
             for listed in self.store.list(cleared.namespace, &page)?.entries {
                 let path = Path::new(cleared.namespace, listed.key);
-                let _ = self.one(&Write::remove(path, cleared.version, cleared.as_of))?;
+                let _ = self.one(&Write::remove(path, below, cleared.as_of))?;
             }
         }
         self.catch_up(|path| path.namespace() == cleared.namespace)?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nanotier_tier::embedded::files::{create_folder_and_file, move_aside, sync_folder};
-use nanotier_tier::{Durability, ErrorKind, Result};
+use nanotier_tier::{Durability, Error, ErrorKind, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -110,13 +110,15 @@ fn put_aside(path: &Path) -> io::Result<()> {
 
 fn open_as_it_is(config: &Config, own: &Presence, check: bool, patience: Duration) -> Result<Opened> {
     let mut link = connect(config, patience)?;
-    prepare_journal(config, &link.connection)?;
+    prepare_journal(config, &link.connection)
+        .map_err(|failed| told_apart(config, &link.connection, failed))?;
     // Whatever the durability: the marks of this opening are on disk before anything is acknowledged.
     set(&link.connection, "synchronous", "FULL")?;
     if check {
         check_pages(config, &link.connection)?;
     }
-    let opened = mark_open(config, &mut link.connection, own)?;
+    let opened = mark_open(config, &mut link.connection, own)
+        .map_err(|failed| told_apart(config, &link.connection, failed))?;
     // In the database itself: whoever removes its log does not remove the mark with it.
     checkpoint(&link.connection, "PASSIVE").map_err(while_doing("open"))?;
     sync_folder(config.path.parent().unwrap_or(Path::new("."))).map_err(io_while_doing("open"))?;
@@ -124,6 +126,29 @@ fn open_as_it_is(config: &Config, own: &Presence, check: bool, patience: Duratio
     link.patience.set(config.busy_timeout);
     let (lost, believed_since) = opened;
     Ok(Opened { link, lost, believed_since })
+}
+
+/// SQLite opens a database read-only whose header says that a newer SQLite wrote it, as damage may have it too: that is not a file that must
+/// not be written. Asked without opening the file: closing it would let go of the locks that other connections hold.
+fn told_apart(config: &Config, connection: &Connection, failed: Error) -> Error {
+    let is_read_only = connection.is_readonly("main").unwrap_or(false);
+    if failed.kind() == ErrorKind::Storage && is_read_only && may_be_written(&config.path) {
+        return error(ErrorKind::Unsupported, "open")
+            .with_detail("the database says that only a newer SQLite may write it, or its header is damaged")
+            .with_source(failed);
+    }
+    failed
+}
+
+#[cfg(unix)]
+fn may_be_written(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Elsewhere nobody is asked.
+#[cfg(not(unix))]
+fn may_be_written(_: &Path) -> bool {
+    false
 }
 
 /// A connection to write by, to a database that this store has opened already.
