@@ -14,6 +14,7 @@ use nanotier_tier::{Durability, Result as TierResult, Store};
 
 use crate::Error;
 use crate::planted::{Bug, Planted};
+use crate::queued::Queued;
 
 /// What is lost by a crash of an asynchronous store is younger than this.
 pub(crate) const LOSS_WINDOW: Duration = Duration::from_millis(20);
@@ -23,10 +24,13 @@ pub(crate) enum Tier {
     Redb,
     Sqlite,
     File,
+    /// A queue of writes with a log, before redb.
+    Queued,
 }
 
 impl Tier {
-    const ALL: &[(Tier, &str)] = &[(Tier::Redb, "redb"), (Tier::Sqlite, "sqlite"), (Tier::File, "file")];
+    const ALL: &[(Tier, &str)] =
+        &[(Tier::Redb, "redb"), (Tier::Sqlite, "sqlite"), (Tier::File, "file"), (Tier::Queued, "queued")];
 
     /// Opens the store of this folder, and creates what is missing.
     fn open(self, folder: &Path, durability: Durability, on_damage: OnDamage) -> TierResult<Box<dyn Store>> {
@@ -56,13 +60,30 @@ impl Tier {
                 let builder = FileStore::builder(folder.join("store")).segment_size(256 * 1024);
                 Ok(Box::new(builder.durability(durability).on_damage(on_damage).build()?))
             }
+            Tier::Queued => Ok(Box::new(Queued::open(folder)?)),
+        }
+    }
+
+    /// Which promises it makes: what a queue acknowledges is in its log, and so as durable as that.
+    fn modes(self) -> &'static [Mode] {
+        match self {
+            Tier::Redb | Tier::Sqlite | Tier::File => &[Mode::Sync, Mode::Async],
+            Tier::Queued => &[Mode::Sync],
+        }
+    }
+
+    /// Whether its own disk is taken away, too. A queue has two, and stays behind a tier that has none of these troubles.
+    fn has_one_disk(self) -> bool {
+        match self {
+            Tier::Redb | Tier::Sqlite | Tier::File => true,
+            Tier::Queued => false,
         }
     }
 
     /// Whether several processes may have it open.
     fn is_shared(self) -> bool {
         match self {
-            Tier::Redb => false,
+            Tier::Redb | Tier::Queued => false,
             Tier::Sqlite | Tier::File => true,
         }
     }
@@ -70,7 +91,7 @@ impl Tier {
     /// Whether a quota, or a limit on the size of a process's files, is told as a full disk is. SQLite tells only that one.
     fn tells_limits(self) -> bool {
         match self {
-            Tier::Redb | Tier::File => true,
+            Tier::Redb | Tier::File | Tier::Queued => true,
             Tier::Sqlite => false,
         }
     }
@@ -99,10 +120,10 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    /// Every tier in both modes, with nothing wrong.
+    /// Every tier in all its modes, with nothing wrong.
     pub(crate) fn all() -> Vec<Self> {
         let modes =
-            |&(tier, _): &(Tier, _)| [Mode::Sync, Mode::Async].map(|mode| Self { tier, mode, bug: None });
+            |&(tier, _): &(Tier, _)| tier.modes().iter().map(move |&mode| Self { tier, mode, bug: None });
         Tier::ALL.iter().flat_map(modes).collect()
     }
 
@@ -113,13 +134,17 @@ impl Kind {
     /// Whether its engine is known to end the process over some damage to a file that was closed properly, unless it is told to check it first.
     pub(crate) fn aborts_on_damage(self) -> bool {
         match self.tier {
-            Tier::Redb => true,
+            Tier::Redb | Tier::Queued => true,
             Tier::Sqlite | Tier::File => false,
         }
     }
 
     pub(crate) fn is_shared(self) -> bool {
         self.tier.is_shared()
+    }
+
+    pub(crate) fn has_one_disk(self) -> bool {
+        self.tier.has_one_disk()
     }
 
     pub(crate) fn tells_limits(self) -> bool {

@@ -27,6 +27,7 @@ mod mounts;
 mod note;
 mod planted;
 mod power;
+mod queued;
 mod random;
 mod report;
 mod service;
@@ -127,7 +128,7 @@ fn mistreat_all(wanted: &Wanted, report: &mut Report) {
         flips: wanted.flips.unwrap_or(wanted.cycles * FLIPS_PER_CYCLE),
         jobs: wanted.jobs,
     };
-    for kind in wanted.kinds() {
+    for kind in wanted.kinds().into_iter().filter(|kind| kind.has_one_disk()) {
         report.say(&format!("{kind} without its disk"));
         for test in faults::TESTS {
             match test.needs.missing() {
