@@ -23,7 +23,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "unit",
         proves: "every promise that a test of its own states; documentation and examples compile and run",
-        minutes: 10,
+        minutes: 16,
         quick: true,
         needs: &[],
         present: |_| true,
@@ -71,7 +71,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "address",
         proves: "no memory is used after it was freed, beyond its end, or lost (AddressSanitizer, LeakSanitizer)",
-        minutes: 6,
+        minutes: 9,
         quick: false,
         needs: &[],
         present: |workspace| SANITIZED.iter().any(|(package, _)| workspace.has_package(package)),
@@ -80,7 +80,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "thread",
         proves: "no two threads touch the same memory without order (ThreadSanitizer)",
-        minutes: 6,
+        minutes: 9,
         quick: false,
         needs: &[],
         present: |workspace| SANITIZED.iter().any(|(package, _)| workspace.has_package(package)),
@@ -89,7 +89,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "fuzz",
         proves: "no input makes a decoder panic, hang or allocate without bound",
-        minutes: 5,
+        minutes: 8,
         quick: false,
         needs: &[Tool::CargoFuzz],
         present: |workspace| workspace.has("fuzz/Cargo.toml"),
@@ -142,7 +142,7 @@ const SANITIZED: [(&str, &[&str]); 3] = [
 const COMPARE_MANIFEST: &str = "benches/compare/Cargo.toml";
 /// What does not depend on the machine, or on what else it does. The program fails if one of them is not met.
 const COUNTED_ROWS: &str = "locked-per-hit,allocs-per-hit,allocs-per-evict,loads-per-key";
-const FUZZ_SECONDS: u64 = 20;
+const FUZZ_SECONDS: u64 = 15;
 /// Kills of each durable tier, and half as many of it in its asynchronous mode.
 const CRASH_CYCLES: u64 = 200;
 /// Power cuts of each durable tier in each mode.
