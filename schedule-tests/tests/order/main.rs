@@ -2,6 +2,7 @@
 //! numbers from `docs/CONSISTENCY.md`.
 #![cfg(nanotier_schedules)]
 
+mod behind;
 mod copies;
 mod late;
 mod loads;

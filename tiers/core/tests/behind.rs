@@ -755,6 +755,58 @@ fn a_flush_ends_when_what_was_queued_before_it_is_written_whatever_others_write_
 }
 
 #[test]
+fn a_flush_has_what_was_acknowledged_before_it_though_an_older_write_of_the_key_was_under_way() {
+    let world = World::new();
+    let store = Arc::new(Gated { store: MemoryStore::new(), gate: Mutex::new(()) });
+    Store::attach(&store.store, &world.context);
+    let tier = world.attached(Offload::new(store.clone(), 1, 16).unwrap().behind(WriteBehind::new()));
+    world.put(&tier, "k", "value");
+    let gate = store.gate.lock();
+    let mut before = Box::pin(tier.flush());
+    assert!(poll(&mut before).is_pending());
+    world.put(&tier, "k", "newer");
+    let mut flush = Box::pin(tier.flush());
+    assert!(poll(&mut flush).is_pending());
+    drop(gate);
+    block_on(before).unwrap();
+    assert_eq!(tier.state().entries, 1, "that is the next flush's");
+    block_on(flush).unwrap();
+    assert_eq!(tier.state().entries, 0);
+    let found = Store::read(&store.store, &[world.path("k")], Intent::Look).unwrap().pop().unwrap();
+    assert_eq!(found.unwrap().entry.record().unwrap().value.bytes, &b"newer"[..]);
+}
+
+#[test]
+fn the_background_task_ends_when_others_have_written_all_that_was_queued() {
+    let (mut world, tasks) = (World::new(), Tasks::default());
+    world.context = world.context.clone().with_spawner(Arc::new(tasks.clone()));
+    let store = Arc::new(Gated { store: MemoryStore::new(), gate: Mutex::new(()) });
+    Store::attach(&store.store, &world.context);
+    let tier = world.attached(Offload::new(store.clone(), 1, 16).unwrap().behind(WriteBehind::new()));
+    world.put(&tier, "k", "value");
+    let gate = store.gate.lock();
+    let mut flush = Box::pin(tier.flush());
+    assert!(poll(&mut flush).is_pending());
+    tasks.run();
+    assert_eq!(tasks.0.lock().len(), 1, "it waits for what becomes of the flush, which has no moment");
+    drop(gate);
+    block_on(flush).unwrap();
+    // As one does who ends his runtime when everything is written, and all tasks have ended.
+    tasks.run();
+    assert!(tasks.0.lock().is_empty(), "it would wait for the next write");
+    // Which starts another.
+    world.put(&tier, "k", "newer");
+    world.pass(5);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !tasks.0.lock().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "nobody writes it");
+        tasks.run();
+        std::thread::yield_now();
+    }
+    assert_eq!(tier.state().entries, 0);
+}
+
+#[test]
 fn a_write_that_the_tier_leaves_without_an_answer_stays_queued() {
     for log in [None, Some(MemoryLog::new())] {
         let (mut world, tasks, odd) = (World::new(), Tasks::default(), Odd::default());

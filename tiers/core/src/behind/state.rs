@@ -55,6 +55,8 @@ struct Slot {
     replayed: bool,
     /// Since which turn something not yet written is queued here.
     since: u64,
+    /// The same of what came while this key is being written: it is what is left when that is done.
+    next_since: Option<u64>,
 }
 
 /// What is to be written: all that was queued by a turn, of one namespace or of all.
@@ -203,7 +205,7 @@ impl State {
             self.bytes += size;
             self.slots.insert(
                 write.path,
-                Slot { queued, size, place: Some(place), replayed: true, since: place.1 },
+                Slot { queued, size, place: Some(place), replayed: true, since: place.1, next_since: None },
             );
         }
     }
@@ -365,6 +367,8 @@ impl State {
         let place = self.turn(at, &flushing.path);
         if let Some(slot) = self.slots.get_mut(&flushing.path) {
             slot.place = Some(place);
+            // All that is here is as old as what was not written.
+            slot.next_since = None;
             if same {
                 slot.queued.attempts = slot.queued.attempts.saturating_add(1);
             }
@@ -399,8 +403,7 @@ impl State {
             let place = self.turn(Moment::ZERO, &flushing.path);
             if let Some(slot) = self.slots.get_mut(&flushing.path) {
                 slot.place = Some(place);
-                // It came while the one before was being written.
-                slot.since = place.1;
+                slot.since = slot.next_since.take().unwrap_or(place.1);
             }
             self.poke();
         }
@@ -414,6 +417,10 @@ impl State {
         }
         if let Some(number) = slot.queued.number {
             self.outstanding.remove(&number);
+        }
+        if self.slots.is_empty() {
+            // Whoever wrote the last of it: the background task has nothing to wait for.
+            self.poke();
         }
     }
 
@@ -600,6 +607,11 @@ impl State {
             self.bytes -= slot.size;
             slot.size = size;
             slot.replayed = false;
+            if slot.place.is_none() && slot.next_since.is_none() {
+                // A turn without a place: who asks for all that is queued from here on asks for this too.
+                self.turns_ever += 1;
+                slot.next_since = Some(self.turns_ever);
+            }
             if let Some(number) = std::mem::replace(&mut slot.queued, queued).number {
                 self.outstanding.remove(&number);
             }
@@ -607,7 +619,11 @@ impl State {
             return;
         }
         let place = self.turn(at, &path);
-        self.slots.insert(path, Slot { queued, size, place: Some(place), replayed: false, since: place.1 });
+        let since = place.1;
+        self.slots.insert(
+            path,
+            Slot { queued, size, place: Some(place), replayed: false, since, next_since: None },
+        );
         if at < self.runner_sleeps_until {
             self.poke();
         }
@@ -811,9 +827,9 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_due_sooner_is_heard_of_between_a_look_and_the_sleep_after_it() {
+    fn whatever_is_due_sooner_and_that_nothing_is_left_is_heard_of_between_a_look_and_the_sleep_after_it() {
         type Act = fn(&mut State);
-        let acts: [(&str, Act); 5] = [
+        let acts: [(&str, Act); 8] = [
             ("a write", |state| queue(state, "sooner", 1, moment(50))),
             ("one that came back", |state| {
                 let batch = state.begin(&[path("first")]);
@@ -827,6 +843,14 @@ mod tests {
             ("a key that was let go", |state| {
                 assert!(state.hold(&[path("other")], Hold::Direct));
                 state.let_go(&[path("other")]);
+            }),
+            ("the last of it, written by another", |state| {
+                let batch = state.begin(&[path("first")]);
+                state.written(&batch[0]);
+            }),
+            ("the last of it, overtaken", |state| state.overtaken(&path("first"), Version::from_parts(2, 1))),
+            ("the last of it, cleared", |state| {
+                state.cleared(path("first").namespace(), Version::from_parts(2, 1));
             }),
             ("the end", |state| {
                 state.abandoned_from = Some(moment(50));
