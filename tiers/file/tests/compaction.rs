@@ -124,7 +124,7 @@ fn reads_go_on_while_others_write_and_compact() {
             }
         }
     });
-    assert_eq!(*place.told.0.lock().unwrap(), [], "nothing unreadable was met");
+    assert_eq!(place.told(), [], "nothing unreadable was met");
 }
 
 #[test]

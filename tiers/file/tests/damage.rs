@@ -231,7 +231,7 @@ fn a_damaged_value_is_a_miss_told_once_and_mended_by_the_next_put() {
     fs::write(place.segment(1), &bytes).unwrap();
     let store = place.open();
     assert_eq!(entry(&store, "key 1"), Entry::Absent);
-    assert_eq!(place.told.0.lock().unwrap().len(), 1);
+    assert_eq!(place.told().len(), 1);
     assert_eq!(value(&store, "key 0").unwrap(), [b'0'; 800], "others do not suffer");
     store.compact().unwrap();
     assert_eq!(entry(&store, "key 1"), Entry::Absent, "still unreadable, and nothing older in its place");

@@ -6,27 +6,15 @@ use std::fs;
 
 use common::*;
 use nanotier_redb::{OnDamage, RedbStore};
-use nanotier_tier::{Entry, ErrorKind, Intent, PageRequest, Path, Store, Write, Wrote};
+use nanotier_tier::{Entry, ErrorKind, Intent, Path, Store, Write, Wrote};
 
 const KEYS: usize = 200;
-
-fn key(n: usize) -> String {
-    format!("key {n}")
-}
-
-fn value_of(n: usize) -> Vec<u8> {
-    format!("value of {n}").into_bytes().repeat(1 + n % 9)
-}
 
 /// The bytes of a file with [`KEYS`] records, a tombstone and a cleared namespace.
 fn good_file(close: bool) -> Vec<u8> {
     let place = Place::new();
     let store = place.open();
-    for n in 0..KEYS {
-        assert_eq!(place.put(&store, &key(n), 5 + n as u64, &value_of(n)), Wrote::Done);
-    }
-    assert_eq!(place.remove(&store, "removed", 5), Wrote::Done);
-    assert_eq!(place.clear(&store, &space("cleared"), 5), Wrote::Done);
+    fill(&place, &store, KEYS);
     if close {
         store.close().unwrap();
     }
@@ -49,43 +37,15 @@ fn survives(bytes: &[u8], on_damage: OnDamage, check: bool, what: &str) -> bool 
             return false;
         }
     };
-    for n in 0..KEYS {
-        let test = space("test");
-        let key = key(n);
-        match store
-            .read(&[Path::new(&test, key.as_bytes())], Intent::Look)
-            .and_then(|mut found| found.remove(0))
-        {
-            Ok(found) => match found.entry {
-                Entry::Present(record) => {
-                    assert_eq!(record.value.bytes, value_of(n), "{what}: a wrong value");
-                }
-                Entry::Absent | Entry::Removed(_) => {}
-            },
-            Err(error) => assert_ne!(error.kind(), ErrorKind::Closed, "{what}: {error}"),
-        }
-    }
-    // Whatever these answer: they answer.
-    let test = space("test");
-    let record = place.record(1000, b"new");
-    let wrote = store.write(&[Write::put(Path::new(&test, &b"key 7"[..]), &record)]);
-    if let Some(Ok(Wrote::Done)) = wrote.ok().and_then(|mut wrote| wrote.pop()) {
-        assert_eq!(value(&store, "key 7").unwrap(), b"new", "{what}: what was acknowledged is there");
-    }
-    let _ = store.list(&test, &PageRequest::default());
-    let _ = store.sweep();
-    let _ = store.close();
+    use_everything(&place, &store, KEYS, what);
     true
 }
 
 /// True if everything that [`good_file`] put is there.
-fn is_whole(bytes: &[u8]) -> bool {
+fn opens_whole(bytes: &[u8]) -> bool {
     let place = Place::new();
     fs::write(place.file(), bytes).unwrap();
-    let store = place.open();
-    (0..KEYS).all(|n| value(&store, &key(n)) == Some(value_of(n)))
-        && entry(&store, "removed") == Entry::Removed(v(5))
-        && found(&store, &space("cleared"), "any").entry == Entry::Removed(v(5))
+    is_whole(&place.open(), KEYS)
 }
 
 #[test]
@@ -112,7 +72,7 @@ fn a_file_cut_at_any_length_that_takes_anything_away_is_refused_and_never_misrea
             let what = format!("cut at {len} of {}, closed: {close}", good.len());
             // What is cut off may have been free: then nothing is missed.
             let opens = survives(&good[..len], OnDamage::Error, false, &what);
-            assert!(!opens || is_whole(&good[..len]), "{what}: opened, and something is lost");
+            assert!(!opens || opens_whole(&good[..len]), "{what}: opened, and something is lost");
             if opens {
                 continue;
             }
@@ -172,7 +132,7 @@ fn check_on_open_finds_a_flipped_byte_that_a_plain_opening_overlooks() {
     fs::write(place.file(), &bad).unwrap();
     let store = place.open();
     assert_eq!(entry(&store, &key(77)), Entry::Absent, "the record's own checksum");
-    assert_eq!(place.told.0.lock().unwrap().len(), 1);
+    assert_eq!(place.told().len(), 1);
     assert_eq!(
         place.put(&store, &key(77), 1, b"mended"),
         Wrote::Done,
@@ -193,7 +153,7 @@ fn damaged_rows_are_swept() {
     let store = place.open();
     assert_eq!(store.sweep().unwrap(), 1);
     assert_eq!(entry(&store, &key(77)), Entry::Absent);
-    assert_eq!(*place.told.0.lock().unwrap(), [], "nothing unreadable is left to tell of");
+    assert_eq!(place.told(), [], "nothing unreadable is left to tell of");
 }
 
 #[test]

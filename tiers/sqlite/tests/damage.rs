@@ -6,27 +6,15 @@ use std::fs;
 
 use common::*;
 use nanotier_sqlite::{OnDamage, SqliteStore};
-use nanotier_tier::{Entry, ErrorKind, Intent, PageRequest, Path, Store, Write, Wrote};
+use nanotier_tier::{Entry, ErrorKind, Intent, Path, Store, Write, Wrote};
 
 const KEYS: usize = 100;
-
-fn key(n: usize) -> String {
-    format!("key {n}")
-}
-
-fn value_of(n: usize) -> Vec<u8> {
-    format!("value of {n}").into_bytes().repeat(1 + n % 9)
-}
 
 /// The bytes of a database with [`KEYS`] records, a tombstone and a cleared namespace; and its log, if it was not closed.
 fn good_file(close: bool) -> (Vec<u8>, Option<Vec<u8>>) {
     let place = Place::new();
     let store = place.open();
-    for n in 0..KEYS {
-        assert_eq!(place.put(&store, &key(n), 5 + n as u64, &value_of(n)), Wrote::Done);
-    }
-    assert_eq!(place.remove(&store, "removed", 5), Wrote::Done);
-    assert_eq!(place.clear(&store, &space("cleared"), 5), Wrote::Done);
+    fill(&place, &store, KEYS);
     if close {
         store.close().unwrap();
         return (fs::read(place.file()).unwrap(), None);
@@ -50,32 +38,7 @@ fn survives(bytes: &[u8], log: Option<&[u8]>, on_damage: OnDamage, check: bool, 
             return false;
         }
     };
-    for n in 0..KEYS {
-        let test = space("test");
-        let key = key(n);
-        match store
-            .read(&[Path::new(&test, key.as_bytes())], Intent::Look)
-            .and_then(|mut found| found.remove(0))
-        {
-            Ok(found) => match found.entry {
-                Entry::Present(record) => {
-                    assert_eq!(record.value.bytes, value_of(n), "{what}: a wrong value");
-                }
-                Entry::Absent | Entry::Removed(_) => {}
-            },
-            Err(error) => assert_ne!(error.kind(), ErrorKind::Closed, "{what}: {error}"),
-        }
-    }
-    // Whatever these answer: they answer.
-    let test = space("test");
-    let record = place.record(1000, b"new");
-    let wrote = store.write(&[Write::put(Path::new(&test, &b"key 7"[..]), &record)]);
-    if let Some(Ok(Wrote::Done)) = wrote.ok().and_then(|mut wrote| wrote.pop()) {
-        assert_eq!(value(&store, "key 7").unwrap(), b"new", "{what}: what was acknowledged is there");
-    }
-    let _ = store.list(&test, &PageRequest::default());
-    let _ = store.sweep();
-    let _ = store.close();
+    use_everything(&place, &store, KEYS, what);
     true
 }
 
@@ -167,7 +130,7 @@ fn a_flipped_byte_of_a_value_is_a_miss_that_is_told_and_can_be_written_over() {
     let place = with_a_flipped_value(77);
     let store = place.open();
     assert_eq!(entry(&store, &key(77)), Entry::Absent, "the record's own checksum");
-    assert_eq!(place.told.0.lock().unwrap().len(), 1);
+    assert_eq!(place.told().len(), 1);
     assert_eq!(
         place.put(&store, &key(77), 1, b"mended"),
         Wrote::Done,

@@ -23,6 +23,7 @@ mod batches;
 mod bench;
 mod clearing;
 mod closing;
+pub mod durable;
 mod listing;
 mod names;
 mod nothing;

@@ -1,127 +1,28 @@
-//! A store in a temporary folder, on a clock moved by hand, and short words for what is done with it.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+//! How this store is opened in tests; the rest is [common to durable stores](nanotier_tier::conformance::durable).
+#![allow(unused_imports, dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::path::Path;
 
 use nanotier_redb::{Builder, RedbStore};
-use nanotier_tier::{
-    Bytes, Change, Cleared, Clock, Context, Deadlines, Encoded, Entry, Event, Fingerprint, Found, Hands,
-    Intent, Namespace, Observer, Path, Record, Result, Store, Timestamp, Update, Updated, Version, Write,
-    Wrote,
+use nanotier_tier::conformance::durable::Fixture;
+pub use nanotier_tier::conformance::durable::{
+    MINUTE, entry, fill, found, is_whole, key, space, use_everything, v, value, value_in, value_of, write,
 };
 
-pub const MINUTE: Duration = Duration::from_secs(60);
+pub type Place = nanotier_tier::conformance::durable::Place<Redb>;
 
-pub struct Place {
-    pub folder: tempfile::TempDir,
-    pub clock: Clock,
-    pub hands: Hands,
-    pub told: Arc<Told>,
-}
+pub struct Redb;
 
-#[derive(Default)]
-pub struct Told(pub Mutex<Vec<Event>>);
+impl Fixture for Redb {
+    nanotier_tier::durable_fixture!(RedbStore, Builder, "cache.redb");
+    type Folder = tempfile::TempDir;
 
-impl Observer for Told {
-    fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
-    }
-}
-
-impl Place {
-    pub fn new() -> Self {
-        let (clock, hands) = Clock::manual();
-        Self { folder: tempfile::tempdir().unwrap(), clock, hands, told: Arc::default() }
+    fn folder() -> Self::Folder {
+        tempfile::tempdir().unwrap()
     }
 
-    pub fn file(&self) -> std::path::PathBuf {
-        self.folder.path().join("cache.redb")
+    /// Nothing that is still in memory is in the file.
+    fn copy(from: &Path, to: &Path) {
+        std::fs::copy(from, to).unwrap();
     }
-
-    pub fn open(&self) -> RedbStore {
-        self.open_with(|builder| builder)
-    }
-
-    pub fn open_with(&self, options: impl FnOnce(Builder) -> Builder) -> RedbStore {
-        self.try_open_with(options).unwrap()
-    }
-
-    pub fn try_open_with(&self, options: impl FnOnce(Builder) -> Builder) -> Result<RedbStore> {
-        let store = options(RedbStore::builder(self.file())).build()?;
-        store.attach(&Context::new(self.clock.clone(), 1).with_observer(self.told.clone()));
-        Ok(store)
-    }
-
-    pub fn now(&self) -> Timestamp {
-        self.clock.wall()
-    }
-
-    pub fn record(&self, version: u64, value: &[u8]) -> Record {
-        let value = Encoded::new(Bytes::copy_from_slice(value), Fingerprint(7));
-        Record { version: v(version), ..Record::new(value, self.now()) }
-    }
-
-    pub fn lasting(&self, version: u64, value: &[u8], ttl: Duration) -> Record {
-        let deadlines = Deadlines::after(self.now(), ttl, Duration::ZERO);
-        Record { deadlines, ..self.record(version, value) }
-    }
-
-    pub fn put(&self, store: &RedbStore, key: &str, version: u64, value: &[u8]) -> Wrote {
-        self.put_in(store, &space("test"), key, version, value)
-    }
-
-    pub fn put_in(
-        &self,
-        store: &RedbStore,
-        space: &Namespace,
-        key: &str,
-        version: u64,
-        value: &[u8],
-    ) -> Wrote {
-        write(store, Write::put(Path::new(space, key.as_bytes()), &self.record(version, value))).unwrap()
-    }
-
-    pub fn remove(&self, store: &RedbStore, key: &str, version: u64) -> Wrote {
-        write(store, Write::remove(Path::new(&space("test"), key.as_bytes()), v(version), self.now()))
-            .unwrap()
-    }
-
-    pub fn clear(&self, store: &RedbStore, space: &Namespace, version: u64) -> Wrote {
-        store.clear(&Cleared { namespace: space, version: v(version), as_of: self.now() }).unwrap()
-    }
-
-    pub fn update(&self, store: &RedbStore, key: &str, version: u64, change: Change) -> Result<Updated> {
-        let space = space("test");
-        let path = Path::new(&space, key.as_bytes());
-        store.update(&Update { path, change, version: v(version), as_of: self.now() })
-    }
-}
-
-pub fn v(n: u64) -> Version {
-    Version::from_parts(n, 1)
-}
-
-pub fn space(name: &str) -> Namespace {
-    Namespace::new(name).unwrap()
-}
-
-pub fn write(store: &RedbStore, write: Write<'_>) -> Result<Wrote> {
-    store.write(&[write])?.remove(0)
-}
-
-pub fn found(store: &RedbStore, space: &Namespace, key: &str) -> Found {
-    store.read(&[Path::new(space, key.as_bytes())], Intent::Look).unwrap().remove(0).unwrap()
-}
-
-pub fn entry(store: &RedbStore, key: &str) -> Entry {
-    found(store, &space("test"), key).entry
-}
-
-pub fn value(store: &RedbStore, key: &str) -> Option<Vec<u8>> {
-    value_in(store, &space("test"), key)
-}
-
-pub fn value_in(store: &RedbStore, space: &Namespace, key: &str) -> Option<Vec<u8>> {
-    found(store, space, key).entry.record().map(|record| record.value.bytes.to_vec())
 }

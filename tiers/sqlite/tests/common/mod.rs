@@ -1,152 +1,58 @@
-//! A store in a temporary folder, on a clock moved by hand, and short words for what is done with it.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+//! How this store is opened in tests; the rest is [common to durable stores](nanotier_tier::conformance::durable).
+#![allow(unused_imports, dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use nanotier_sqlite::{Builder, SqliteStore};
-use nanotier_tier::{
-    Bytes, Change, Cleared, Clock, Context, Deadlines, Encoded, Entry, Event, Fingerprint, Found, Hands,
-    Intent, Namespace, Observer, Path, Record, Result, Store, Timestamp, Update, Updated, Version, Write,
-    Wrote,
+use nanotier_tier::conformance::durable::Fixture;
+pub use nanotier_tier::conformance::durable::{
+    MINUTE, entry, fill, found, is_whole, key, space, use_everything, v, value, value_in, value_of, write,
 };
 
-pub const MINUTE: Duration = Duration::from_secs(60);
+pub type Place = nanotier_tier::conformance::durable::Place<Sqlite>;
 
-pub struct Place {
-    pub folder: tempfile::TempDir,
-    pub clock: Clock,
-    pub hands: Hands,
-    pub told: Arc<Told>,
-}
+pub struct Sqlite;
 
-#[derive(Default)]
-pub struct Told(pub Mutex<Vec<Event>>);
+impl Fixture for Sqlite {
+    nanotier_tier::durable_fixture!(SqliteStore, Builder, "cache.db");
+    type Folder = tempfile::TempDir;
 
-impl Observer for Told {
-    fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
-    }
-}
-
-impl Place {
-    pub fn new() -> Self {
-        let (clock, hands) = Clock::manual();
-        Self { folder: tempfile::tempdir().unwrap(), clock, hands, told: Arc::default() }
+    fn folder() -> Self::Folder {
+        tempfile::tempdir().unwrap()
     }
 
-    pub fn file(&self) -> std::path::PathBuf {
-        self.folder.path().join("cache.db")
-    }
-
-    /// The file that SQLite keeps beside the database.
-    pub fn beside(&self, suffix: &str) -> std::path::PathBuf {
-        self.folder.path().join(format!("cache.db{suffix}"))
-    }
-
-    /// What the end of all processes at this moment would leave. Copied by another process: closing a handle of the database in
-    /// this one would let go of its locks.
-    pub fn as_a_crash_leaves_it(&self) -> Self {
-        let crashed = Self { clock: self.clock.clone(), hands: self.hands.clone(), ..Self::new() };
+    /// By another process: closing a handle of the database in this one would let go of its locks.
+    fn copy(from: &Path, to: &Path) {
         for suffix in ["", "-wal"] {
-            if self.beside(suffix).exists() {
-                let copied =
-                    Command::new("cp").arg(self.beside(suffix)).arg(crashed.beside(suffix)).status().unwrap();
-                assert!(copied.success());
+            let (from, to) = (with_suffix(from, suffix), with_suffix(to, suffix));
+            if from.exists() {
+                assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
             }
         }
-        crashed
+    }
+}
+
+/// The file that SQLite keeps beside the database.
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+pub trait Database {
+    /// The file that SQLite keeps beside the database.
+    fn beside(&self, suffix: &str) -> PathBuf;
+    /// The database as any other program opens it.
+    fn by_hand(&self) -> rusqlite::Connection;
+}
+
+impl Database for Place {
+    fn beside(&self, suffix: &str) -> PathBuf {
+        with_suffix(&self.file(), suffix)
     }
 
-    /// The database as any other program opens it.
-    pub fn by_hand(&self) -> rusqlite::Connection {
+    fn by_hand(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.file()).unwrap()
     }
-
-    pub fn open(&self) -> SqliteStore {
-        self.open_with(|builder| builder)
-    }
-
-    pub fn open_with(&self, options: impl FnOnce(Builder) -> Builder) -> SqliteStore {
-        self.try_open_with(options).unwrap()
-    }
-
-    pub fn try_open_with(&self, options: impl FnOnce(Builder) -> Builder) -> Result<SqliteStore> {
-        let store = options(SqliteStore::builder(self.file())).build()?;
-        store.attach(&Context::new(self.clock.clone(), 1).with_observer(self.told.clone()));
-        Ok(store)
-    }
-
-    pub fn now(&self) -> Timestamp {
-        self.clock.wall()
-    }
-
-    pub fn record(&self, version: u64, value: &[u8]) -> Record {
-        let value = Encoded::new(Bytes::copy_from_slice(value), Fingerprint(7));
-        Record { version: v(version), ..Record::new(value, self.now()) }
-    }
-
-    pub fn lasting(&self, version: u64, value: &[u8], ttl: Duration) -> Record {
-        let deadlines = Deadlines::after(self.now(), ttl, Duration::ZERO);
-        Record { deadlines, ..self.record(version, value) }
-    }
-
-    pub fn put(&self, store: &SqliteStore, key: &str, version: u64, value: &[u8]) -> Wrote {
-        self.put_in(store, &space("test"), key, version, value)
-    }
-
-    pub fn put_in(
-        &self,
-        store: &SqliteStore,
-        space: &Namespace,
-        key: &str,
-        version: u64,
-        value: &[u8],
-    ) -> Wrote {
-        write(store, Write::put(Path::new(space, key.as_bytes()), &self.record(version, value))).unwrap()
-    }
-
-    pub fn remove(&self, store: &SqliteStore, key: &str, version: u64) -> Wrote {
-        write(store, Write::remove(Path::new(&space("test"), key.as_bytes()), v(version), self.now()))
-            .unwrap()
-    }
-
-    pub fn clear(&self, store: &SqliteStore, space: &Namespace, version: u64) -> Wrote {
-        store.clear(&Cleared { namespace: space, version: v(version), as_of: self.now() }).unwrap()
-    }
-
-    pub fn update(&self, store: &SqliteStore, key: &str, version: u64, change: Change) -> Result<Updated> {
-        let space = space("test");
-        let path = Path::new(&space, key.as_bytes());
-        store.update(&Update { path, change, version: v(version), as_of: self.now() })
-    }
-}
-
-pub fn v(n: u64) -> Version {
-    Version::from_parts(n, 1)
-}
-
-pub fn space(name: &str) -> Namespace {
-    Namespace::new(name).unwrap()
-}
-
-pub fn write(store: &SqliteStore, write: Write<'_>) -> Result<Wrote> {
-    store.write(&[write])?.remove(0)
-}
-
-pub fn found(store: &SqliteStore, space: &Namespace, key: &str) -> Found {
-    store.read(&[Path::new(space, key.as_bytes())], Intent::Look).unwrap().remove(0).unwrap()
-}
-
-pub fn entry(store: &SqliteStore, key: &str) -> Entry {
-    found(store, &space("test"), key).entry
-}
-
-pub fn value(store: &SqliteStore, key: &str) -> Option<Vec<u8>> {
-    value_in(store, &space("test"), key)
-}
-
-pub fn value_in(store: &SqliteStore, space: &Namespace, key: &str) -> Option<Vec<u8>> {
-    found(store, space, key).entry.record().map(|record| record.value.bytes.to_vec())
 }
