@@ -255,7 +255,7 @@ impl FileLog {
             return Ok(false);
         }
         let is_flushed = wanted == Wanted::Flush
-            || (self.config.durability == Durability::Sync && is_on(Rule::CommitBeforeAcknowledge));
+            || (self.config.options.durability == Durability::Sync && is_on(Rule::CommitBeforeAcknowledge));
         let (progress, frees) = self.compact_some(writer, &mut doing, step, is_flushed)?;
         let Doing { batch, closes, .. } = doing;
         self.roll_if_full(writer, batch.len() as u64)?;

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nanotier_tier::embedded::Options;
-use nanotier_tier::record::Framing;
 use nanotier_tier::{Durability, Error, ErrorKind, Result, Scope};
 
-use crate::error::error;
+use crate::error::{NAME, error};
 use crate::store::FileStore;
 
 /// What to do about a log that is damaged where it says which rows it changes.
@@ -29,47 +28,25 @@ pub enum OnDamage {
 #[must_use]
 pub struct Builder {
     config: Config,
-    secret: Option<[u8; 16]>,
-    value_len_max: usize,
 }
 
 /// What a store works by. Judged: nothing in it can be wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) folder: PathBuf,
-    pub(crate) durability: Durability,
+    pub(crate) options: Options,
     pub(crate) on_damage: OnDamage,
-    pub(crate) horizon: Duration,
-    pub(crate) sweep_interval: Duration,
     pub(crate) segment_size: u64,
-    pub(crate) bytes_max: Option<u64>,
     pub(crate) lock_patience: Duration,
-    pub(crate) value_len_max: usize,
-    pub(crate) framing: Framing,
-}
-
-impl Config {
-    /// What the store works by, whatever it stands on.
-    pub(crate) fn options(&self) -> Options {
-        Options {
-            scope: Scope::Host,
-            durability: self.durability,
-            horizon: self.horizon,
-            sweep_interval: self.sweep_interval,
-            bytes_max: self.bytes_max,
-            value_len_max: self.value_len_max,
-            framing: self.framing.clone(),
-        }
-    }
 }
 
 impl Builder {
     /// How long tombstones are kept unless told otherwise.
-    pub const HORIZON_DEFAULT: Duration = Duration::from_secs(600);
+    pub const HORIZON_DEFAULT: Duration = Options::HORIZON_DEFAULT;
     /// How often expired records are looked for unless told otherwise.
-    pub const SWEEP_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+    pub const SWEEP_INTERVAL_DEFAULT: Duration = Options::SWEEP_INTERVAL_DEFAULT;
     /// The shortest interval of sweeps.
-    pub const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(10);
+    pub const SWEEP_INTERVAL_MIN: Duration = Options::SWEEP_INTERVAL_MIN;
     /// How long a segment grows unless told otherwise, in bytes.
     pub const SEGMENT_SIZE_DEFAULT: u64 = 16 * 1024 * 1024;
     /// The shortest length of segments.
@@ -83,22 +60,17 @@ impl Builder {
     /// The most that the largest value may be: a length in the log has 32 bits.
     pub const VALUE_LEN_LIMIT: usize = 2 * 1024 * 1024 * 1024;
     /// The shortest loss window.
-    pub const LOSS_WINDOW_MIN: Duration = Duration::from_millis(2);
+    pub const LOSS_WINDOW_MIN: Duration = Options::LOSS_WINDOW_MIN;
 
     pub(crate) fn new(folder: PathBuf) -> Self {
         let config = Config {
             folder,
-            durability: Durability::Sync,
+            options: Options::new(Scope::Host, Self::VALUE_LEN_MAX_DEFAULT),
             on_damage: OnDamage::default(),
-            horizon: Self::HORIZON_DEFAULT,
-            sweep_interval: Self::SWEEP_INTERVAL_DEFAULT,
             segment_size: Self::SEGMENT_SIZE_DEFAULT,
-            bytes_max: None,
             lock_patience: Self::LOCK_PATIENCE_DEFAULT,
-            value_len_max: Self::VALUE_LEN_MAX_DEFAULT,
-            framing: Framing::default(),
         };
-        Self { config, secret: None, value_len_max: Self::VALUE_LEN_MAX_DEFAULT }
+        Self { config }
     }
 
     /// What an acknowledged write survives.
@@ -107,7 +79,7 @@ impl Builder {
     /// acknowledged before, and on disk within the loss window; it survives the end of the process at once. What a power cut leaves is
     /// always everything up to some moment, never a later write without an earlier one. Processes that share a folder may differ.
     pub fn durability(mut self, durability: Durability) -> Self {
-        self.config.durability = durability;
+        self.config.options.durability = durability;
         self
     }
 
@@ -119,13 +91,13 @@ impl Builder {
 
     /// How long tombstones are kept, and how old a write may be when it arrives. The same in all processes that share the folder.
     pub fn horizon(mut self, horizon: Duration) -> Self {
-        self.config.horizon = horizon;
+        self.config.options.horizon = horizon;
         self
     }
 
     /// How often expired records and old tombstones are looked for, whether others ended without closing, and what is to be compacted.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
-        self.config.sweep_interval = interval;
+        self.config.options.sweep_interval = interval;
         self
     }
 
@@ -143,7 +115,7 @@ impl Builder {
     /// do not leave: a store full of them answers [`ErrorKind::Full`], and [`ErrorKind::TooLarge`] for a record larger than all this. The folder holds up to twice as much, and twice a [segment](Self::segment_size). The same in all processes
     /// that share it.
     pub fn bytes_max(mut self, bytes: u64) -> Self {
-        self.config.bytes_max = Some(bytes);
+        self.config.options.bytes_max = Some(bytes);
         self
     }
 
@@ -156,13 +128,13 @@ impl Builder {
 
     /// The largest value, in bytes. A larger one is [`ErrorKind::TooLarge`], and a miss where it is stored already.
     pub fn value_len_max(mut self, bytes: usize) -> Self {
-        self.value_len_max = bytes;
+        self.config.options.value_len_max = bytes;
         self
     }
 
     /// The secret by which digests of paths are keyed. Records of another secret are misses.
     pub fn secret(mut self, secret: [u8; 16]) -> Self {
-        self.secret = Some(secret);
+        self.config.options = self.config.options.with_secret(secret);
         self
     }
 
@@ -181,51 +153,20 @@ impl Builder {
     }
 
     fn judged(self) -> Result<Config> {
-        let Self { mut config, secret, value_len_max } = self;
+        let Self { mut config } = self;
         if config.folder.as_os_str().is_empty() {
             return Err(refused("a folder is needed"));
-        }
-        match config.durability {
-            Durability::Sync => {}
-            Durability::Async { loss_window } if loss_window >= Self::LOSS_WINDOW_MIN => {}
-            Durability::Async { .. } => {
-                return Err(refused(format!(
-                    "a loss window of less than {:?} cannot be kept: use Durability::Sync",
-                    Self::LOSS_WINDOW_MIN
-                )));
-            }
-            Durability::Volatile => {
-                return Err(refused("a file is not volatile: use Durability::Sync or Durability::Async"));
-            }
-        }
-        if config.horizon.is_zero() {
-            return Err(refused(
-                "without a horizon no delete would be safe from a late write: 10 minutes are usual",
-            ));
-        }
-        if config.sweep_interval < Self::SWEEP_INTERVAL_MIN {
-            return Err(refused(format!(
-                "the interval of sweeps is at least {:?}",
-                Self::SWEEP_INTERVAL_MIN
-            )));
         }
         if config.segment_size < Self::SEGMENT_SIZE_MIN {
             return Err(refused(format!("a segment has at least {} bytes", Self::SEGMENT_SIZE_MIN)));
         }
-        if config.bytes_max.is_some_and(|bytes| bytes < Self::BYTES_MAX_MIN) {
+        if config.options.bytes_max.is_some_and(|bytes| bytes < Self::BYTES_MAX_MIN) {
             return Err(refused(format!(
                 "a store is bounded to {} bytes or more, or not at all",
                 Self::BYTES_MAX_MIN
             )));
         }
-        if value_len_max == 0 || value_len_max > Self::VALUE_LEN_LIMIT {
-            return Err(refused(format!("the largest value has 1 to {} bytes", Self::VALUE_LEN_LIMIT)));
-        }
-        config.value_len_max = value_len_max;
-        config.framing = Framing::default().with_value_len_max(value_len_max);
-        if let Some(secret) = secret {
-            config.framing = config.framing.with_secret(secret);
-        }
+        config.options = config.options.judged(NAME, Self::VALUE_LEN_LIMIT)?;
         Ok(config)
     }
 }

@@ -38,7 +38,7 @@ impl FileStore {
     }
 
     pub(crate) fn start(config: Config) -> Result<Self> {
-        let options = config.options();
+        let options = config.options.clone();
         let (log, belief) = FileLog::open(config)?;
         Ok(Self { core: Core::start(log, options, belief)? })
     }

@@ -400,7 +400,7 @@ impl Redb {
             return Ok(false);
         }
         let is_flushed = wanted == Wanted::Flush
-            || (self.config.durability == Durability::Sync && is_on(Rule::CommitBeforeAcknowledge));
+            || (self.config.options.durability == Durability::Sync && is_on(Rule::CommitBeforeAcknowledge));
         if !is_flushed {
             transaction.set_durability(redb::Durability::None).map_err(while_doing("write"))?;
         }

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nanotier_tier::embedded::Options;
-use nanotier_tier::record::Framing;
 use nanotier_tier::{Durability, Error, ErrorKind, Result, Scope};
 
-use crate::error::error;
+use crate::error::{NAME, error};
 use crate::look::RedbLook;
 use crate::store::RedbStore;
 
@@ -28,48 +27,26 @@ pub enum OnDamage {
 #[must_use]
 pub struct Builder {
     config: Config,
-    secret: Option<[u8; 16]>,
-    value_len_max: usize,
 }
 
 /// What a store works by. Judged: nothing in it can be wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) path: PathBuf,
-    pub(crate) durability: Durability,
+    pub(crate) options: Options,
     pub(crate) on_damage: OnDamage,
     pub(crate) check_on_open: bool,
-    pub(crate) horizon: Duration,
-    pub(crate) sweep_interval: Duration,
     pub(crate) cache_size: usize,
-    pub(crate) bytes_max: Option<u64>,
     pub(crate) compacts: bool,
-    pub(crate) value_len_max: usize,
-    pub(crate) framing: Framing,
-}
-
-impl Config {
-    /// What the store works by, whatever it stands on.
-    pub(crate) fn options(&self) -> Options {
-        Options {
-            scope: Scope::Process,
-            durability: self.durability,
-            horizon: self.horizon,
-            sweep_interval: self.sweep_interval,
-            bytes_max: self.bytes_max,
-            value_len_max: self.value_len_max,
-            framing: self.framing.clone(),
-        }
-    }
 }
 
 impl Builder {
     /// How long tombstones are kept unless told otherwise.
-    pub const HORIZON_DEFAULT: Duration = Duration::from_secs(600);
+    pub const HORIZON_DEFAULT: Duration = Options::HORIZON_DEFAULT;
     /// How often expired records are looked for unless told otherwise.
-    pub const SWEEP_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+    pub const SWEEP_INTERVAL_DEFAULT: Duration = Options::SWEEP_INTERVAL_DEFAULT;
     /// The shortest interval of sweeps.
-    pub const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(10);
+    pub const SWEEP_INTERVAL_MIN: Duration = Options::SWEEP_INTERVAL_MIN;
     /// How much memory redb may cache pages in unless told otherwise, in bytes.
     pub const CACHE_SIZE_DEFAULT: usize = 128 * 1024 * 1024;
     /// The least memory to cache pages in.
@@ -81,23 +58,18 @@ impl Builder {
     /// The most that the largest value may be: redb takes no more than 3 GiB for one record.
     pub const VALUE_LEN_LIMIT: usize = 2 * 1024 * 1024 * 1024;
     /// The shortest loss window.
-    pub const LOSS_WINDOW_MIN: Duration = Duration::from_millis(2);
+    pub const LOSS_WINDOW_MIN: Duration = Options::LOSS_WINDOW_MIN;
 
     pub(crate) fn new(path: PathBuf) -> Self {
         let config = Config {
             path,
-            durability: Durability::Sync,
+            options: Options::new(Scope::Process, Self::VALUE_LEN_MAX_DEFAULT),
             on_damage: OnDamage::default(),
             check_on_open: false,
-            horizon: Self::HORIZON_DEFAULT,
-            sweep_interval: Self::SWEEP_INTERVAL_DEFAULT,
             cache_size: Self::CACHE_SIZE_DEFAULT,
-            bytes_max: None,
             compacts: true,
-            value_len_max: Self::VALUE_LEN_MAX_DEFAULT,
-            framing: Framing::default(),
         };
-        Self { config, secret: None, value_len_max: Self::VALUE_LEN_MAX_DEFAULT }
+        Self { config }
     }
 
     /// What an acknowledged write survives.
@@ -106,7 +78,7 @@ impl Builder {
     /// acknowledged before, and on disk within the loss window. What a crash leaves is always everything up to some
     /// moment, never a later write without an earlier one.
     pub fn durability(mut self, durability: Durability) -> Self {
-        self.config.durability = durability;
+        self.config.options.durability = durability;
         self
     }
 
@@ -131,13 +103,13 @@ impl Builder {
 
     /// How long tombstones are kept, and how old a write may be when it arrives.
     pub fn horizon(mut self, horizon: Duration) -> Self {
-        self.config.horizon = horizon;
+        self.config.options.horizon = horizon;
         self
     }
 
     /// How often expired records and old tombstones are looked for. Nothing is read as long as none can have come due.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
-        self.config.sweep_interval = interval;
+        self.config.options.sweep_interval = interval;
         self
     }
 
@@ -155,7 +127,7 @@ impl Builder {
     ///
     /// The file is larger: redb needs pages for its tree, and room for the next commit. Twice this is a safe guess.
     pub fn bytes_max(mut self, bytes: u64) -> Self {
-        self.config.bytes_max = Some(bytes);
+        self.config.options.bytes_max = Some(bytes);
         self
     }
 
@@ -168,13 +140,13 @@ impl Builder {
 
     /// The largest value, in bytes. A larger one is [`ErrorKind::TooLarge`], and a miss where it is stored already.
     pub fn value_len_max(mut self, bytes: usize) -> Self {
-        self.value_len_max = bytes;
+        self.config.options.value_len_max = bytes;
         self
     }
 
     /// The secret by which digests of paths are keyed. Records of another secret are misses.
     pub fn secret(mut self, secret: [u8; 16]) -> Self {
-        self.secret = Some(secret);
+        self.config.options = self.config.options.with_secret(secret);
         self
     }
 
@@ -201,36 +173,12 @@ impl Builder {
     }
 
     fn judged(self) -> Result<Config> {
-        let Self { mut config, secret, value_len_max } = self;
+        let Self { mut config } = self;
         if config.path.as_os_str().is_empty() {
             return Err(refused("a path to a file is needed"));
         }
         if config.path.is_dir() {
             return Err(refused(format!("{} is a folder: name a file in it", config.path.display())));
-        }
-        match config.durability {
-            Durability::Sync => {}
-            Durability::Async { loss_window } if loss_window >= Self::LOSS_WINDOW_MIN => {}
-            Durability::Async { .. } => {
-                return Err(refused(format!(
-                    "a loss window of less than {:?} cannot be kept: use Durability::Sync",
-                    Self::LOSS_WINDOW_MIN
-                )));
-            }
-            Durability::Volatile => {
-                return Err(refused("a file is not volatile: use Durability::Sync or Durability::Async"));
-            }
-        }
-        if config.horizon.is_zero() {
-            return Err(refused(
-                "without a horizon no delete would be safe from a late write: 10 minutes are usual",
-            ));
-        }
-        if config.sweep_interval < Self::SWEEP_INTERVAL_MIN {
-            return Err(refused(format!(
-                "the interval of sweeps is at least {:?}",
-                Self::SWEEP_INTERVAL_MIN
-            )));
         }
         if config.cache_size < Self::CACHE_SIZE_MIN {
             return Err(refused(format!(
@@ -238,20 +186,13 @@ impl Builder {
                 Self::CACHE_SIZE_MIN
             )));
         }
-        if config.bytes_max.is_some_and(|bytes| bytes < Self::BYTES_MAX_MIN) {
+        if config.options.bytes_max.is_some_and(|bytes| bytes < Self::BYTES_MAX_MIN) {
             return Err(refused(format!(
                 "a store is bounded to {} bytes or more, or not at all",
                 Self::BYTES_MAX_MIN
             )));
         }
-        if value_len_max == 0 || value_len_max > Self::VALUE_LEN_LIMIT {
-            return Err(refused(format!("the largest value has 1 to {} bytes", Self::VALUE_LEN_LIMIT)));
-        }
-        config.value_len_max = value_len_max;
-        config.framing = Framing::default().with_value_len_max(value_len_max);
-        if let Some(secret) = secret {
-            config.framing = config.framing.with_secret(secret);
-        }
+        config.options = config.options.judged(NAME, Self::VALUE_LEN_LIMIT)?;
         Ok(config)
     }
 }

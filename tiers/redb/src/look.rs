@@ -34,7 +34,7 @@ struct Open {
 
 impl RedbLook {
     pub(crate) fn open(config: &Config) -> Result<Self> {
-        let options = config.options();
+        let options = config.options.clone();
         let open = catch_unwind(AssertUnwindSafe(|| open(&config.path)))
             .unwrap_or_else(|panic| Err(panicked("open", &*panic)))?;
         let looking = Looking(RwLock::new(Some(open)));

@@ -37,7 +37,7 @@ impl RedbStore {
     }
 
     pub(crate) fn start(config: Config) -> Result<Self> {
-        let options = config.options();
+        let options = config.options.clone();
         let (redb, belief) = Redb::open(config)?;
         Ok(Self { core: Core::start(redb, options, belief)? })
     }

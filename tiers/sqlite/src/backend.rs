@@ -211,7 +211,7 @@ impl Sqlite {
         open.0 = None;
         *marked_closed |= closes;
         self.owed.told(owes);
-        let is_sync = self.config.durability == Durability::Sync;
+        let is_sync = self.config.options.durability == Durability::Sync;
         if wanted == Wanted::Flush && !is_sync {
             wal.flush()?;
         }

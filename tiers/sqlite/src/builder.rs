@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nanotier_tier::embedded::Options;
-use nanotier_tier::record::Framing;
 use nanotier_tier::{Durability, Error, ErrorKind, Result, Scope};
 
-use crate::error::error;
+use crate::error::{NAME, error};
 use crate::sql::{Sql, TABLES_LEN_MAX, is_table_name};
 use crate::store::SqliteStore;
 
@@ -33,52 +32,30 @@ pub enum OnDamage {
 pub struct Builder {
     config: Config,
     tables: String,
-    secret: Option<[u8; 16]>,
-    value_len_max: usize,
 }
 
 /// What a store works by. Judged: nothing in it can be wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) path: PathBuf,
+    pub(crate) options: Options,
     pub(crate) sql: Arc<Sql>,
-    pub(crate) durability: Durability,
     pub(crate) on_damage: OnDamage,
     pub(crate) check_on_open: bool,
-    pub(crate) horizon: Duration,
-    pub(crate) sweep_interval: Duration,
     pub(crate) cache_size: usize,
     pub(crate) readers_max: usize,
     pub(crate) busy_timeout: Duration,
     pub(crate) wal_max: u64,
-    pub(crate) bytes_max: Option<u64>,
     pub(crate) convert_to_wal: bool,
-    pub(crate) value_len_max: usize,
-    pub(crate) framing: Framing,
-}
-
-impl Config {
-    /// What the store works by, whatever it stands on.
-    pub(crate) fn options(&self) -> Options {
-        Options {
-            scope: Scope::Host,
-            durability: self.durability,
-            horizon: self.horizon,
-            sweep_interval: self.sweep_interval,
-            bytes_max: self.bytes_max,
-            value_len_max: self.value_len_max,
-            framing: self.framing.clone(),
-        }
-    }
 }
 
 impl Builder {
     /// How long tombstones are kept unless told otherwise.
-    pub const HORIZON_DEFAULT: Duration = Duration::from_secs(600);
+    pub const HORIZON_DEFAULT: Duration = Options::HORIZON_DEFAULT;
     /// How often expired records are looked for unless told otherwise.
-    pub const SWEEP_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+    pub const SWEEP_INTERVAL_DEFAULT: Duration = Options::SWEEP_INTERVAL_DEFAULT;
     /// The shortest interval of sweeps.
-    pub const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(10);
+    pub const SWEEP_INTERVAL_MIN: Duration = Options::SWEEP_INTERVAL_MIN;
     /// What the names of tables begin with unless told otherwise.
     pub const TABLES_DEFAULT: &str = "nanotier";
     /// How much memory each connection may cache pages in unless told otherwise, in bytes.
@@ -104,28 +81,23 @@ impl Builder {
     /// The most that the largest value may be: SQLite takes no more than 1 000 000 000 bytes for one row.
     pub const VALUE_LEN_LIMIT: usize = 900 * 1024 * 1024;
     /// The shortest loss window.
-    pub const LOSS_WINDOW_MIN: Duration = Duration::from_millis(2);
+    pub const LOSS_WINDOW_MIN: Duration = Options::LOSS_WINDOW_MIN;
 
     pub(crate) fn new(path: PathBuf) -> Self {
         let config = Config {
             path,
+            options: Options::new(Scope::Host, Self::VALUE_LEN_MAX_DEFAULT),
             sql: Arc::new(Sql::new(Self::TABLES_DEFAULT)),
-            durability: Durability::Sync,
             on_damage: OnDamage::default(),
             check_on_open: false,
-            horizon: Self::HORIZON_DEFAULT,
-            sweep_interval: Self::SWEEP_INTERVAL_DEFAULT,
             cache_size: Self::CACHE_SIZE_DEFAULT,
             readers_max: Self::READERS_MAX_DEFAULT,
             busy_timeout: Self::BUSY_TIMEOUT_DEFAULT,
             wal_max: Self::WAL_MAX_DEFAULT,
-            bytes_max: None,
             convert_to_wal: false,
-            value_len_max: Self::VALUE_LEN_MAX_DEFAULT,
-            framing: Framing::default(),
         };
         let tables = Self::TABLES_DEFAULT.to_owned();
-        Self { config, tables, secret: None, value_len_max: Self::VALUE_LEN_MAX_DEFAULT }
+        Self { config, tables }
     }
 
     /// What the names of this store's tables, indexes and triggers begin with: a letter or `_`, then letters, digits and `_`, 48
@@ -145,7 +117,7 @@ impl Builder {
     ///
     /// It is this store's own: another process may have another durability on the same database.
     pub fn durability(mut self, durability: Durability) -> Self {
-        self.config.durability = durability;
+        self.config.options.durability = durability;
         self
     }
 
@@ -165,14 +137,14 @@ impl Builder {
 
     /// How long tombstones are kept, and how old a write may be when it arrives.
     pub fn horizon(mut self, horizon: Duration) -> Self {
-        self.config.horizon = horizon;
+        self.config.options.horizon = horizon;
         self
     }
 
     /// How often expired records and old tombstones are looked for, the log is copied into the database, and it is noticed that
     /// another process ended without closing the store.
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
-        self.config.sweep_interval = interval;
+        self.config.options.sweep_interval = interval;
         self
     }
 
@@ -211,7 +183,7 @@ impl Builder {
     /// They are counted from the first time on that a store is opened with a bound, by triggers: whoever changes a row has it
     /// counted, in the same transaction.
     pub fn bytes_max(mut self, bytes: u64) -> Self {
-        self.config.bytes_max = Some(bytes);
+        self.config.options.bytes_max = Some(bytes);
         self
     }
 
@@ -224,13 +196,13 @@ impl Builder {
 
     /// The largest value, in bytes. A larger one is [`ErrorKind::TooLarge`], and a miss where it is stored already.
     pub fn value_len_max(mut self, bytes: usize) -> Self {
-        self.value_len_max = bytes;
+        self.config.options.value_len_max = bytes;
         self
     }
 
     /// The secret by which digests of paths are keyed. Records of another secret are misses.
     pub fn secret(mut self, secret: [u8; 16]) -> Self {
-        self.secret = Some(secret);
+        self.config.options = self.config.options.with_secret(secret);
         self
     }
 
@@ -249,7 +221,7 @@ impl Builder {
     }
 
     pub(crate) fn judged(self) -> Result<Config> {
-        let Self { mut config, tables, secret, value_len_max } = self;
+        let Self { mut config, tables } = self;
         if config.path.as_os_str().is_empty() {
             return Err(refused("a path to a file is needed"));
         }
@@ -259,30 +231,6 @@ impl Builder {
         if !is_table_name(&tables) {
             return Err(error(ErrorKind::InvalidName, "open").with_detail(format!(
                 "tables cannot begin with {tables:?}: a letter or _, then letters, digits and _, {TABLES_LEN_MAX} at most, and not sqlite_"
-            )));
-        }
-        match config.durability {
-            Durability::Sync => {}
-            Durability::Async { loss_window } if loss_window >= Self::LOSS_WINDOW_MIN => {}
-            Durability::Async { .. } => {
-                return Err(refused(format!(
-                    "a loss window of less than {:?} cannot be kept: use Durability::Sync",
-                    Self::LOSS_WINDOW_MIN
-                )));
-            }
-            Durability::Volatile => {
-                return Err(refused("a file is not volatile: use Durability::Sync or Durability::Async"));
-            }
-        }
-        if config.horizon.is_zero() {
-            return Err(refused(
-                "without a horizon no delete would be safe from a late write: 10 minutes are usual",
-            ));
-        }
-        if config.sweep_interval < Self::SWEEP_INTERVAL_MIN {
-            return Err(refused(format!(
-                "the interval of sweeps is at least {:?}",
-                Self::SWEEP_INTERVAL_MIN
             )));
         }
         if config.cache_size < Self::CACHE_SIZE_MIN {
@@ -303,18 +251,11 @@ impl Builder {
         if config.wal_max < Self::WAL_MAX_MIN {
             return Err(refused(format!("the write-ahead log needs {} bytes, or more", Self::WAL_MAX_MIN)));
         }
-        if config.bytes_max.is_some_and(|bytes| bytes < Self::BYTES_MAX_MIN) {
+        if config.options.bytes_max.is_some_and(|bytes| bytes < Self::BYTES_MAX_MIN) {
             return Err(refused(format!("a size bound is at least {} bytes", Self::BYTES_MAX_MIN)));
         }
-        if value_len_max == 0 || value_len_max > Self::VALUE_LEN_LIMIT {
-            return Err(refused(format!("the largest value has 1 to {} bytes", Self::VALUE_LEN_LIMIT)));
-        }
+        config.options = config.options.judged(NAME, Self::VALUE_LEN_LIMIT)?;
         config.sql = Arc::new(Sql::new(&tables));
-        config.value_len_max = value_len_max;
-        config.framing = Framing::default().with_value_len_max(value_len_max);
-        if let Some(secret) = secret {
-            config.framing = config.framing.with_secret(secret);
-        }
         Ok(config)
     }
 }

@@ -159,7 +159,7 @@ pub(crate) fn connect_anew(config: &Config) -> Result<Link> {
 }
 
 fn synchronous(config: &Config) -> &'static str {
-    match config.durability {
+    match config.options.durability {
         Durability::Sync => "FULL",
         _ => "NORMAL",
     }
@@ -280,7 +280,7 @@ fn mark_open(config: &Config, connection: &mut Connection, own: &Presence) -> Re
         })
         .map_err(while_doing("open"))?;
     let (lost, believed_since, bytes) = marks;
-    if config.bytes_max.is_some() && bytes.is_none() {
+    if config.options.bytes_max.is_some() && bytes.is_none() {
         transaction.execute_batch(&sql.count_bytes).map_err(while_doing("open"))?;
     }
     own.note_registration();

@@ -49,7 +49,7 @@ impl SqliteStore {
     }
 
     pub(crate) fn start(config: Config) -> Result<Self> {
-        let options = config.options();
+        let options = config.options.clone();
         let sqlite = Sqlite::open(config)?;
         let belief = sqlite.belief();
         Ok(Self { core: Core::start(sqlite, options, belief)? })

@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
 
 use bytes::Bytes;
 use nanotier_clock::Timestamp;
@@ -18,40 +17,18 @@ use super::background::{Background, Step, Sweep};
 use super::belief::Belief;
 use super::desk::{Desk, after_all_with, bounds, range};
 use super::group::{Answer, Committer, Followers, Group, Job, panicked};
+use super::options::Options;
 use super::room::Room;
 use super::row::Row;
-use crate::capabilities::{Capabilities, Durability, Scope};
+use crate::capabilities::{Capabilities, Durability};
 use crate::context::{Attachment, Context, Event};
 use crate::entry::{Cleared, Count, Entry, Found, Intent, Listed, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::path::{Namespace, Path};
-use crate::record::Framing;
 use crate::store::Store;
 use crate::stored::Freshness;
 use crate::tier::Lineage;
 use crate::update::{Update, Updated};
-
-/// What a store works by. Judged by whoever builds it: nothing in it can be wrong.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How widely the rows are shared.
-    pub scope: Scope,
-    /// What an acknowledged write survives.
-    pub durability: Durability,
-    /// How long tombstones are kept, and how old a write may be when it arrives.
-    pub horizon: Duration,
-    /// How often expired records and old tombstones are looked for.
-    pub sweep_interval: Duration,
-    /// How many bytes all rows together may take, keys and framed records; `None` for any number.
-    ///
-    /// A write that would make them more lets others leave in its own transaction: what has expired, then what was taken long ago.
-    /// Versions that have to be known stay, as blanks. See "When a store is full" in `docs/TIERS.md`.
-    pub bytes_max: Option<u64>,
-    /// The largest value, in bytes.
-    pub value_len_max: usize,
-    /// How records become rows.
-    pub framing: Framing,
-}
 
 /// What a store has done since it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`Core`] | the contract's methods over a backend; [`Embedded`] makes a [`Store`](crate::Store) of whatever has one |
+//! | [`Options`] | what every such store works by, its defaults, and which of them are refused |
 //! | `group` | group commit: those who write at the same time share one transaction and one flush |
 //! | `desk` | what a transaction does: every write is judged with what is held, where nobody can come between |
 //! | `room` | what leaves when a store that is bounded has no room, and what stays in its place |
@@ -21,11 +22,13 @@ mod core;
 mod desk;
 pub mod files;
 mod group;
+mod options;
 mod room;
 mod row;
 
-pub use self::core::{Core, Embedded, Options, Stats};
+pub use self::core::{Core, Embedded, Stats};
 pub use backend::{Backend, Range, Rows, RowsMut, Visit, Wanted};
 pub use belief::Belief;
 pub use desk::{after_all_with, bounds};
+pub use options::Options;
 pub use row::Floor;
