@@ -498,7 +498,7 @@ pub(crate) fn opened_twice(kind: Kind) -> Result<Found> {
     let output = this_program().args(["child", "look", &kind.to_string()]).arg(folder.path()).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     found.want(
-        !output.status.success() && said.contains("another process holds it"),
+        !output.status.success() && said.contains("somebody else holds it"),
         format!("a second process was not told that the store is in use: {said}"),
     );
     found.want(service.insert(1, 100), "the first process suffers from the second");

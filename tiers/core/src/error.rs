@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A result whose error is this crate's.
@@ -24,7 +25,7 @@ pub enum ErrorKind {
     Corrupt,
     /// No room, and nothing that may leave.
     Full,
-    /// Another process holds the tier.
+    /// Another process, or another store of this one, holds the tier.
     InUse,
     /// A name (namespace, table, bucket) that is not allowed.
     InvalidName,
@@ -61,7 +62,7 @@ impl ErrorKind {
             Self::Contended => "other writers kept winning",
             Self::Corrupt => "stored data is damaged",
             Self::Full => "there is no room",
-            Self::InUse => "another process holds it",
+            Self::InUse => "somebody else holds it",
             Self::InvalidName => "the name is not allowed",
             Self::Loader => "the loader failed",
             Self::LoaderPanicked => "the loader panicked",
@@ -101,6 +102,19 @@ impl Error {
     #[must_use]
     pub fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.map(|inner| inner.detail = detail.into())
+    }
+
+    /// Says where: the path of a file or a folder. It goes before the sentence, unless that names it already.
+    #[must_use]
+    pub fn with_place(self, path: &Path) -> Self {
+        self.map(|inner| {
+            let place = path.display().to_string();
+            if inner.detail.is_empty() {
+                inner.detail = place.into();
+            } else if !place.is_empty() && !inner.detail.contains(&place) {
+                inner.detail = format!("{place}: {}", inner.detail).into();
+            }
+        })
     }
 
     /// Adds what lies behind it.

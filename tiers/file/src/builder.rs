@@ -149,7 +149,8 @@ impl Builder {
     /// [`ErrorKind::Unsupported`] for a layout that this version does not know, and where there is no Unix;
     /// [`ErrorKind::Storage`] or [`ErrorKind::Full`] for what the disk said.
     pub fn build(self) -> Result<FileStore> {
-        FileStore::start(self.judged()?)
+        let place = self.config.folder.clone();
+        self.judged().and_then(FileStore::start).map_err(|error| error.with_place(&place))
     }
 
     fn judged(self) -> Result<Config> {

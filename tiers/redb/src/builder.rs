@@ -19,6 +19,8 @@ pub enum OnDamage {
     Error,
     /// Move it aside, to `<name>.damaged-<n>`, and start empty. For a cache that can be filled again. Nothing is ever
     /// deleted: those files are yours to look at and to remove.
+    ///
+    /// A file that never was a redb database cannot be told from one whose beginning is damaged: it is moved aside too. Be sure of the path.
     StartCold,
 }
 
@@ -154,12 +156,13 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for options that cannot work, or a file that is another program's database;
+    /// [`ErrorKind::Config`] for options that cannot work, or a redb database that is another program's;
     /// [`ErrorKind::InUse`] if another store has the file open, in this process or another;
-    /// [`ErrorKind::Corrupt`] for a damaged file, unless it [starts cold](OnDamage::StartCold);
+    /// [`ErrorKind::Corrupt`] for a damaged file, or one that is no redb database, unless it [starts cold](OnDamage::StartCold);
     /// [`ErrorKind::Storage`] or [`ErrorKind::Full`] for what the disk said.
     pub fn build(self) -> Result<RedbStore> {
-        RedbStore::start(self.judged()?)
+        let place = self.config.path.clone();
+        self.judged().and_then(RedbStore::start).map_err(|error| error.with_place(&place))
     }
 
     /// Opens the file to look at it: read-only, whatever the options say. Nothing is created, repaired, marked or swept.
@@ -169,7 +172,8 @@ impl Builder {
     /// As [`build`](Self::build); [`ErrorKind::InUse`] while a store has it open; [`ErrorKind::Unavailable`] for a file that was not closed
     /// properly, since it has to be repaired first; [`ErrorKind::Storage`] if there is none.
     pub fn look(self) -> Result<RedbLook> {
-        RedbLook::open(&self.judged()?)
+        let place = self.config.path.clone();
+        self.judged().and_then(|config| RedbLook::open(&config)).map_err(|error| error.with_place(&place))
     }
 
     fn judged(self) -> Result<Config> {

@@ -22,7 +22,7 @@ pub enum OnDamage {
     /// deleted: those files are yours to look at and to remove.
     ///
     /// Refused while another store has it open, and where others have tables in it. Where damage hides which tables there are, it is
-    /// moved: not for a database that is another program's.
+    /// moved, and so is a file that never was a database: be sure of the path. Not for a database that is another program's.
     StartCold,
 }
 
@@ -217,7 +217,8 @@ impl Builder {
     /// [`ErrorKind::Unsupported`] for tables that a newer version laid out;
     /// [`ErrorKind::Storage`] or [`ErrorKind::Full`] for what the disk said.
     pub fn build(self) -> Result<SqliteStore> {
-        SqliteStore::start(self.judged()?)
+        let place = self.config.path.clone();
+        self.judged().and_then(SqliteStore::start).map_err(|error| error.with_place(&place))
     }
 
     pub(crate) fn judged(self) -> Result<Config> {

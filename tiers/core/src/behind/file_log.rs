@@ -86,14 +86,15 @@ impl FileLog {
     /// How large a file grows before it changes places with the other one, if that is not needed any more.
     pub const ROTATE_AT_DEFAULT: u64 = 8 * 1024 * 1024;
 
-    /// Opens the log at `path`, or makes it. An end that was being written when the process died is cut off: the last
+    /// Opens the log at `path`, or makes it, in a folder that is there. An end that was being written when the process died is cut off: the last
     /// batch, whole. So is a last batch that was damaged later, which cannot be told from one that was being written.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InUse`] if another process has it open, [`ErrorKind::Corrupt`] for files that are no log, or damaged
+    /// [`ErrorKind::InUse`] if it is open already, in this process or another, [`ErrorKind::Corrupt`] for files that are no log, or damaged
     /// where something was written after it: acknowledged writes would be lost without a word, and deletes undone. The files
-    /// are left as they are; who can do without what is in them removes both. [`ErrorKind::Storage`].
+    /// are left as they are; who can do without what is in them removes both. [`ErrorKind::Storage`] for
+    /// what the disk said.
     pub fn open(path: impl AsRef<FilePath>) -> Result<Self> {
         Self::open_with(path, Self::ROTATE_AT_DEFAULT)
     }
@@ -105,6 +106,10 @@ impl FileLog {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<FilePath>, rotate_at: u64) -> Result<Self> {
         let path = path.as_ref();
+        Self::open_at(path, rotate_at).map_err(|error| error.with_place(path))
+    }
+
+    fn open_at(path: &FilePath, rotate_at: u64) -> Result<Self> {
         let (first, second) = (Half::open(path, "0")?, Half::open(path, "1")?);
         sync_folder(path)?;
         let [(mut older, older_bytes), (mut active, active_bytes)] =
