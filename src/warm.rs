@@ -264,7 +264,7 @@ impl Cold {
 impl fmt::Display for Cold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoFile => "there is no warm file: a first start, or the last run was not closed",
+            Self::NoFile => "there is no warm file: a first start, or the last run did not close properly",
             Self::Foreign => "what lies there is no warm file, and is left alone",
             Self::Damaged => "the warm file is damaged or cut off",
             Self::OtherFormat => "the warm file has a format that this version does not know",
@@ -288,7 +288,11 @@ impl fmt::Display for Warmth {
             WarmEnd::Full => f.write_str("warm, and full: ")?,
             WarmEnd::OutOfTime => f.write_str("warm, as far as there was time: ")?,
         }
-        write!(f, "{} of {} entries in {:?}", self.loaded, self.in_file, self.took)?;
+        write!(f, "{} of {} entries", self.loaded, self.in_file)?;
+        // A coarse clock shows no time for a small file.
+        if !self.took.is_zero() {
+            write!(f, " in {:?}", self.took)?;
+        }
         if self.expired > 0 {
             write!(f, ", {} expired", self.expired)?;
         }
@@ -424,7 +428,7 @@ impl<K, V: 'static> Warm<K, V> {
     /// Marks this run as the last to begin, and takes the file away. Answers what was in it, and the mark that was there.
     fn claim(&self) -> Result<(Box<dyn disk::Input>, Option<u64>), Cold> {
         let (disk, file) = (&*self.disk, &self.options.file);
-        let unusable = |error: io::Error| Cold::Unusable(error.to_string());
+        let unusable = |error: io::Error| Cold::Unusable(format!("{}: {error}", file.display()));
         let found = match disk.lies_at(file) {
             Ok(Lies::Other) => Err(None),
             Ok(Lies::Nothing) => Ok(None),

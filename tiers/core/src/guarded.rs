@@ -117,7 +117,8 @@ impl Limits {
         }
         let (first, longest) = (self.breaker.first_cool_down, self.breaker.longest_cool_down);
         if first.is_zero() || longest < first {
-            return Err("a cool-down takes some time, and the longest is not shorter than the first");
+            return Err("a cool-down takes some time, and the longest is not shorter than the first: \
+                 `.cool_down(Duration::from_millis(100), Duration::from_millis(800))`");
         }
         Ok(())
     }

@@ -536,12 +536,13 @@ impl<Far: Tier> Shared<Far> {
         };
         let fails =
             |kind, detail: String| Err(Error::new(kind, self.far.name(), operation).with_detail(detail));
+        let kept = if self.log.is_some() { " and stay in the log" } else { "" };
         match (left, lost) {
             (0, 0) => Ok(()),
             (0, lost) => fails(ErrorKind::Storage, format!("{lost} queued writes were refused for good")),
             (left, lost) => fails(
                 ErrorKind::Timeout,
-                format!("{left} queued writes are not through, {lost} were refused for good"),
+                format!("{left} queued writes are not through{kept}, {lost} were refused for good"),
             ),
         }
     }

@@ -30,13 +30,16 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for anything else; the error does not say what it was.
+    /// [`ErrorKind::Config`] for anything else; the error does not say what it was, but for nothing at all.
     pub fn from_hex(digits: &str) -> Result<Self> {
-        let error = || {
-            Error::new(ErrorKind::Config, "shaping", "key")
-                .with_detail("a key is 64 hexadecimal digits, 32 bytes")
-        };
         let digits = digits.trim().as_bytes();
+        let error = || {
+            Error::new(ErrorKind::Config, "shaping", "key").with_detail(if digits.is_empty() {
+                "a key is 64 hexadecimal digits, 32 bytes; there is nothing: is its variable set?"
+            } else {
+                "a key is 64 hexadecimal digits, 32 bytes"
+            })
+        };
         if digits.len() != 2 * Self::LEN {
             return Err(error());
         }
