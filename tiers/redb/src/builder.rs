@@ -20,7 +20,7 @@ pub enum OnDamage {
     /// Move it aside, to `<name>.damaged-<n>`, and start empty. For a cache that can be filled again. Nothing is ever
     /// deleted: those files are yours to look at and to remove.
     ///
-    /// A file that never was a redb database cannot be told from one whose beginning is damaged: it is moved aside too. Be sure of the path.
+    /// A file that does not begin as a redb database does, not even in part, is another program's: [`ErrorKind::Config`], and left alone.
     StartCold,
 }
 

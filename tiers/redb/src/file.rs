@@ -6,7 +6,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use nanotier_tier::embedded::files::{create_folder_and_file, move_aside};
+use nanotier_tier::embedded::files::{began_as, create_folder_and_file, move_aside};
 use nanotier_tier::{ErrorKind, Result};
 use redb::{Database, ReadableTable, TableHandle};
 
@@ -31,7 +31,12 @@ pub(crate) struct Opened {
 /// Opens the file, creates it where there is none, and starts cold where that is wanted.
 pub(crate) fn open(config: &Config) -> Result<Opened> {
     match open_as_it_is(config) {
-        Err(error) if error.kind() == ErrorKind::Corrupt && config.on_damage == OnDamage::StartCold => {
+        Err(damaged) if damaged.kind() == ErrorKind::Corrupt && config.on_damage == OnDamage::StartCold => {
+            if !began_as(&config.path, MAGIC).map_err(io_while_doing("open"))? {
+                return Err(error(ErrorKind::Config, "open")
+                    .with_detail("this is another program's file, and is not moved aside: it does not begin as a redb database")
+                    .with_source(damaged));
+            }
             move_aside(&config.path).map_err(io_while_doing("move the damaged file aside"))?;
             Ok(Opened { believed_since: None, ..open_as_it_is(config)? })
         }
@@ -157,7 +162,8 @@ fn is_unfinished(file: &mut File) -> std::io::Result<bool> {
     Ok(bytes.iter().take(REDB_MARK_LEN).all(|byte| *byte == 0) && after_header.iter().all(|byte| *byte == 0))
 }
 
-/// What every redb file begins with is so long.
+/// What every redb file begins with.
+const MAGIC: &[u8; REDB_MARK_LEN] = b"redb\x1a\x0a\xa9\x0d\x0a";
 const REDB_MARK_LEN: usize = 9;
 /// redb's first page, which holds its header.
 const HEADER_PAGE_LEN: usize = 4096;

@@ -157,10 +157,22 @@ fn damaged_rows_are_swept() {
 }
 
 #[test]
+fn no_cold_start_moves_a_file_that_was_never_a_redb_database() {
+    for theirs in ["Dear diary, ".repeat(1000), format!("SQLite format 3\0{}", "x".repeat(5000))] {
+        let place = Place::new();
+        fs::write(place.file(), &theirs).unwrap();
+        let error = place.try_open_with(|builder| builder.on_damage(OnDamage::StartCold)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains("another program's file"), "{error}");
+        assert_eq!(fs::read_to_string(place.file()).unwrap(), theirs);
+    }
+}
+
+#[test]
 fn a_cold_start_moves_the_damaged_file_aside_and_deletes_nothing() {
     let place = Place::new();
     for n in 1..=3 {
-        let garbage = format!("garbage {n}").repeat(1000);
+        let garbage = format!("redb\u{1a}\ngarbage {n}").repeat(1000);
         fs::write(place.file(), &garbage).unwrap();
         let error = RedbStore::open(place.file()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");

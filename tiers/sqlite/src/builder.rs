@@ -22,7 +22,7 @@ pub enum OnDamage {
     /// deleted: those files are yours to look at and to remove.
     ///
     /// Refused while another store has it open, and where others have tables in it. Where damage hides which tables there are, it is
-    /// moved, and so is a file that never was a database: be sure of the path. Not for a database that is another program's.
+    /// moved; nor is a file that does not begin as a database does, not even in part: [`ErrorKind::Config`]. Not for a database that is another program's.
     StartCold,
 }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nanotier_tier::embedded::files::{create_folder_and_file, move_aside, sync_folder};
+use nanotier_tier::embedded::files::{began_as, create_folder_and_file, move_aside, sync_folder};
 use nanotier_tier::{Durability, Error, ErrorKind, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -88,6 +88,11 @@ fn open_or_start_cold(config: &Config, own: &Presence, check: bool, patience: Du
                     .with_detail("the database is damaged, and is not moved aside: others have tables in it")
                     .with_source(damaged));
             }
+            if !began_as(&config.path, MAGIC).map_err(io_while_doing("open"))? {
+                return Err(error(ErrorKind::Config, "open")
+                    .with_detail("this is another program's file, and is not moved aside: it does not begin as a SQLite database")
+                    .with_source(damaged));
+            }
             put_aside(&config.path).map_err(io_while_doing("move the damaged file aside"))?;
             create_folder_and_file(&config.path).map_err(io_while_doing("open"))?;
             Ok(Opened { believed_since: None, ..open_as_it_is(config, own, false, patience)? })
@@ -95,6 +100,9 @@ fn open_or_start_cold(config: &Config, own: &Presence, check: bool, patience: Du
         opened => opened,
     }
 }
+
+/// What every SQLite database begins with.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// The database first: without it, its log is no one's.
 fn put_aside(path: &Path) -> io::Result<()> {

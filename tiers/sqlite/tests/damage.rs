@@ -156,7 +156,7 @@ fn a_damaged_row_is_swept_once_it_comes_due() {
 fn a_cold_start_moves_the_damaged_file_aside_and_deletes_nothing() {
     let place = Place::new();
     for n in 1..=3 {
-        let garbage = format!("garbage {n}").repeat(1000);
+        let garbage = format!("SQLite format 3 garbage {n}").repeat(1000);
         fs::write(place.file(), &garbage).unwrap();
         let error = SqliteStore::open(place.file()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
@@ -171,6 +171,16 @@ fn a_cold_start_moves_the_damaged_file_aside_and_deletes_nothing() {
     }
     let store = place.open_with(|builder| builder.on_damage(OnDamage::StartCold));
     assert_eq!(value(&store, "k").unwrap(), b"new", "a whole file is kept");
+}
+
+#[test]
+fn no_cold_start_moves_a_file_that_was_never_a_sqlite_database() {
+    let place = Place::new();
+    let theirs = "Dear diary, ".repeat(1000);
+    fs::write(place.file(), &theirs).unwrap();
+    let error = place.try_open_with(|builder| builder.on_damage(OnDamage::StartCold)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert_eq!(fs::read_to_string(place.file()).unwrap(), theirs);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! New files and folders: for their owner alone, and on disk when they are said to be there.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Makes sure that there is a file, readable by its owner alone if it is new. True if it is new.
@@ -90,6 +90,19 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 pub fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Whether a file may once have begun with these bytes: at least half of them are there, or one byte stands in the place of all, as a page
+/// that was lost leaves it. What is damaged does; what is another program's does not, and is not to be moved aside.
+///
+/// # Errors
+///
+/// What the operating system said.
+pub fn began_as(path: &Path, magic: &[u8]) -> io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(path)?.take(magic.len() as u64).read_to_end(&mut head)?;
+    let same = head.iter().zip(magic).filter(|(is, was)| is == was).count();
+    Ok(2 * same >= head.len() || head.iter().all(|byte| head.first() == Some(byte)))
 }
 
 /// Moves a damaged file to a name that nothing has yet.
