@@ -204,11 +204,12 @@ fn what_is_left_out_is_said() {
 fn a_damaged_cache_is_moved_aside_and_the_next_run_is_warm_again() {
     let world = World::new();
     world.run().succeeds();
-    fs::write(world.cache_file(), b"this is no database".repeat(1000)).unwrap();
+    // It begins as one: what never was a database is not moved.
+    fs::write(world.cache_file(), b"redb\x1a\x0a: no more".repeat(1000)).unwrap();
     world.run().succeeds().says("damaged").says("moved aside to").says("cold start");
     let kept = world.cache().join("tour.redb.damaged-1");
     assert!(
-        fs::read(kept).unwrap().starts_with(b"this is no database"),
+        fs::read(kept).unwrap().starts_with(b"redb\x1a\x0a: no more"),
         "what was moved aside is kept as it was"
     );
     world.run().succeeds().says("warm start");
