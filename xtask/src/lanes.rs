@@ -315,12 +315,14 @@ fn loom_step(workspace: &Workspace) -> Step {
 }
 
 fn address_steps(workspace: &Workspace) -> Result<Vec<Step>, String> {
+    let suppressions = path(&workspace.root.join("ci/lsan.supp"));
     sanitized_steps(workspace, "address sanitizer", |program| {
         sanitized(program, workspace, "asan")
             .env("RUSTFLAGS", "-Zsanitizer=address")
             // What unsafe functions demand of their callers is asserted in debug builds; here it is asserted too.
             .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
             .env("ASAN_OPTIONS", "detect_stack_use_after_return=1")
+            .env("LSAN_OPTIONS", format!("suppressions={suppressions}"))
     })
 }
 
