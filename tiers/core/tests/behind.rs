@@ -737,7 +737,9 @@ fn flush_and_close_end_at_their_deadline_though_the_tier_never_answers() {
 
 #[test]
 fn a_flush_ends_when_what_was_queued_before_it_is_written_whatever_others_write_since() {
-    let world = World::new();
+    let mut world = World::new();
+    // No background task: it might write what came later on its own account.
+    world.context = world.context.clone().with_spawner(Arc::new(Tasks::default()));
     let store = Arc::new(Gated { store: MemoryStore::new(), gate: Mutex::new(()) });
     Store::attach(&store.store, &world.context);
     let tier = world.attached(Offload::new(store.clone(), 1, 16).unwrap().behind(WriteBehind::new()));
@@ -756,7 +758,9 @@ fn a_flush_ends_when_what_was_queued_before_it_is_written_whatever_others_write_
 
 #[test]
 fn a_flush_has_what_was_acknowledged_before_it_though_an_older_write_of_the_key_was_under_way() {
-    let world = World::new();
+    let mut world = World::new();
+    // No background task: it might write what came later on its own account.
+    world.context = world.context.clone().with_spawner(Arc::new(Tasks::default()));
     let store = Arc::new(Gated { store: MemoryStore::new(), gate: Mutex::new(()) });
     Store::attach(&store.store, &world.context);
     let tier = world.attached(Offload::new(store.clone(), 1, 16).unwrap().behind(WriteBehind::new()));
