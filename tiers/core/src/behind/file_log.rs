@@ -150,6 +150,13 @@ fn sync_folder(path: &FilePath) -> Result<()> {
     Ok(())
 }
 
+impl Drop for Half {
+    fn drop(&mut self) {
+        // A process that another thread is just starting has the file open too until it has begun, and would keep the lock as long.
+        let _ = unlock(&self.file);
+    }
+}
+
 impl Half {
     /// The file, and its bytes.
     fn open(path: &FilePath, which: &str) -> Result<(Self, Vec<u8>)> {
