@@ -22,7 +22,8 @@ pub enum OnDamage {
     /// deleted: those files are yours to look at and to remove.
     ///
     /// Refused while another store has it open, and where others have tables in it. Where damage hides which tables there are, it is
-    /// moved; nor is a file that does not begin as a database does, not even in part: [`ErrorKind::Config`]. Not for a database that is another program's.
+    /// moved: not for a database that is another program's. A file that does not begin as a database does, not even in part, is left
+    /// alone: [`ErrorKind::Config`].
     StartCold,
 }
 

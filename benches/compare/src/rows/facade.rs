@@ -66,7 +66,7 @@ pub(super) fn insert_evict(bench: &mut Bench) {
 }
 
 /// The least that an executor can be: polls, and lets others run while there is nothing to poll.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut context = Context::from_waker(black_box(Waker::noop()));
     loop {

@@ -1,10 +1,7 @@
 //! The cache over a durable tier: what a hit in memory costs then, and what a hit below it costs.
 
-use std::future::Future;
 use std::hint::black_box;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use foyer::{
     BlockEngineConfig, DeviceBuilder as _, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
@@ -20,6 +17,7 @@ use super::shelf::{ENTRIES, folder, value};
 use crate::bench::Bench;
 use crate::crew::Turn;
 use crate::race::{Race, Racer};
+use crate::rows::facade::block_on;
 
 /// Entries that are asked for, out of those that memory holds.
 const HOT: u64 = 1024;
@@ -29,18 +27,6 @@ const SMALL: usize = 16;
 
 fn name(number: u64) -> String {
     format!("user:{number:016}:profile:v1")
-}
-
-/// Polls on this thread until it is ready.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(black_box(Waker::noop()));
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::hint::spin_loop(),
-        }
-    }
 }
 
 /// What is kept in memory where hits there are measured: three words, shared.
