@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
+use nanotier_tier::embedded::files::told;
 use nanotier_tier::{Error, ErrorKind};
 
 /// The name of the tier.
@@ -28,13 +29,7 @@ pub(crate) fn while_doing(operation: &'static str) -> impl Fn(io::Error) -> Erro
 
 fn of_io(source: &io::Error) -> (ErrorKind, &'static str) {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            (ErrorKind::Full, "the disk has no room")
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            (ErrorKind::Storage, "the folder and its files must be writable by this process")
-        }
         io::ErrorKind::UnexpectedEof => (ErrorKind::Corrupt, "a file is shorter than it was"),
-        _ => (ErrorKind::Storage, ""),
+        _ => told(source, "the folder and its files must be writable by this process"),
     }
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::io;
 
+use nanotier_tier::embedded::files;
 use nanotier_tier::{Error, ErrorKind};
 
 /// The name of the tier.
@@ -52,17 +53,11 @@ fn told(operation: &'static str, source: redb::Error) -> Error {
 
 fn of_io(source: &io::Error) -> (ErrorKind, &'static str) {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            (ErrorKind::Full, "the disk has no room")
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            (ErrorKind::Storage, "the file and its folder must be writable by this process")
-        }
         // The file is shorter than it says, or does not begin as a database does.
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
             (ErrorKind::Corrupt, "the file is not a whole database")
         }
-        _ => (ErrorKind::Storage, ""),
+        _ => files::told(source, "the file and its folder must be writable by this process"),
     }
 }
 

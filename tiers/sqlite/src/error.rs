@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nanotier_tier::embedded::files::told;
 use nanotier_tier::{Error, ErrorKind};
 use rusqlite::ErrorCode;
 
@@ -77,13 +78,5 @@ fn of_sqlite(operation: &'static str, source: &rusqlite::Error) -> (ErrorKind, &
 }
 
 fn of_io(source: &io::Error) -> (ErrorKind, &'static str) {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            (ErrorKind::Full, "the disk has no room")
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            (ErrorKind::Storage, "the file and its folder must be writable by this process")
-        }
-        _ => (ErrorKind::Storage, ""),
-    }
+    told(source, "the file and its folder must be writable by this process")
 }

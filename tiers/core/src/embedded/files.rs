@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use crate::error::ErrorKind;
+
 /// Makes sure that there is a file, readable by its owner alone if it is new. True if it is new.
 ///
 /// # Errors
@@ -90,6 +92,21 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 pub fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// What the operating system said, as a store says it: the kind, and the detail; none where the error speaks for itself. `must_be_writable`: the
+/// sentence for what this process may not write.
+#[must_use]
+pub fn told(source: &io::Error, must_be_writable: &'static str) -> (ErrorKind, &'static str) {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            (ErrorKind::Full, "the disk has no room")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::Storage, must_be_writable)
+        }
+        _ => (ErrorKind::Storage, ""),
+    }
 }
 
 /// Whether a file may once have begun with these bytes: at least half of them are there, or one byte stands in the place of all, as a page
