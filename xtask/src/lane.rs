@@ -27,6 +27,9 @@ pub(crate) struct Lane {
     pub(crate) quick: bool,
     /// Without these no step can be named or run. A tool of a single step is the step's own.
     pub(crate) needs: &'static [Tool],
+    /// Folders in the target folder that no other lane uses. They are several GiB each: `CI`, which builds them for one
+    /// run only, has them removed when the lane is done.
+    pub(crate) own: &'static [&'static str],
     /// Whether the workspace contains what this lane is about.
     pub(crate) present: fn(&Workspace) -> bool,
     /// Asked when the tools are here: they may be needed to say what the steps are.
@@ -35,7 +38,12 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub(crate) fn run(&self, workspace: &Workspace, toolbox: &mut Toolbox<'_>, live: Live) -> Report {
-        self.run_within(Duration::from_secs(self.minutes * 60), workspace, toolbox, live)
+        let report = self.run_within(Duration::from_secs(self.minutes * 60), workspace, toolbox, live);
+        if std::env::var_os("CI").is_some() {
+            // What is still there takes room, and nothing else.
+            self.own.iter().for_each(|folder| drop(fs::remove_dir_all(workspace.target.join(folder))));
+        }
+        report
     }
 
     fn run_within(
@@ -316,7 +324,8 @@ mod tests {
         let target = std::env::temp_dir().join(format!("xtask-lane-{}-{name}", std::process::id()));
         let workspace = Workspace::pretend(std::env::temp_dir(), &target, &[]);
         let mut toolbox = Toolbox::pretend(&workspace, &[Tool::Rustfmt]);
-        let lane = Lane { name, proves: "", minutes: 1, quick: false, needs, present: |_| true, steps };
+        let lane =
+            Lane { name, proves: "", minutes: 1, quick: false, needs, own: &[], present: |_| true, steps };
         let report = lane.run_within(time_box, &workspace, &mut toolbox, Live::Silent);
         // Lanes that ran nothing have not made the folder.
         drop(fs::remove_dir_all(target));
