@@ -172,17 +172,21 @@ impl Sleep {
     }
 }
 
-/// True if the sleeper's time has come; else its waker is in the list.
+/// True if the sleeper's time has come; else its waker is in the list, and the one that was there is left to be dropped outside of
+/// the list's lock: a waker is its owner's code, and may own another sleeper.
 fn wait(
     sleepers: &mut Sleepers,
     place: &mut Option<(u64, u64)>,
     waker: &Waker,
+    replaced: &mut Option<Waker>,
     add: impl FnOnce(&mut Sleepers) -> Option<(u64, u64)>,
 ) -> bool {
     match *place {
         Some(at) => match sleepers.wakers.get_mut(&at) {
             Some(known) => {
-                known.clone_from(waker);
+                if !known.will_wake(waker) {
+                    *replaced = Some(std::mem::replace(known, waker.clone()));
+                }
                 false
             }
             // Whoever watches the list took it out: the moment has come.
@@ -207,11 +211,12 @@ impl Future for Sleep {
             return Poll::Pending;
         }
         let (until_ms, waker) = (this.until_ms, context.waker());
+        let mut replaced = None;
         this.done = match &this.list {
             List::Process => {
                 let mut state = TIMER.state.lock();
                 match this.place {
-                    Some(_) => wait(&mut state.sleepers, &mut this.place, waker, |_| None),
+                    Some(_) => wait(&mut state.sleepers, &mut this.place, waker, &mut replaced, |_| None),
                     None if os::steady_ms() >= until_ms => true,
                     None => {
                         this.place = Some(TIMER.add(&mut state, until_ms, waker.clone()));
@@ -224,9 +229,10 @@ impl Future for Sleep {
                 // Under the lock: who moves the hands looks into the list afterwards.
                 let has_come = face.steady_ms() >= until_ms;
                 let add = |list: &mut Sleepers| (!has_come).then(|| list.add(until_ms, waker.clone()));
-                wait(&mut sleepers, &mut this.place, waker, add)
+                wait(&mut sleepers, &mut this.place, waker, &mut replaced, add)
             }
         };
+        drop(replaced);
         if this.done { Poll::Ready(()) } else { Poll::Pending }
     }
 }
@@ -262,6 +268,33 @@ mod tests {
     fn poll(sleep: &mut Sleep, count: &Arc<Count>) -> bool {
         let waker = Waker::from(count.clone());
         Pin::new(sleep).poll(&mut Context::from_waker(&waker)).is_ready()
+    }
+
+    /// A waker that owns another sleeper.
+    struct Owner(#[expect(dead_code, reason = "it is only dropped")] Sleep);
+
+    impl Wake for Owner {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_waker_may_own_another_sleeper_of_the_same_clock() {
+        let (manual, _hands) = Clock::manual();
+        for clock in [manual, Clock::coarse()] {
+            let (done, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let hour = Duration::from_secs(3600);
+                let (mut first, mut second) = (clock.sleep(hour), clock.sleep(hour));
+                let count = Arc::new(Count::default());
+                assert!(!poll(&mut second, &count));
+                let waker = Waker::from(Arc::new(Owner(second)));
+                assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waker)).is_pending());
+                drop(waker);
+                assert!(!poll(&mut first, &count), "the waker is replaced, and drops the other sleeper");
+                done.send(()).unwrap();
+            });
+            told.recv_timeout(Duration::from_secs(10)).expect("a waker was dropped under the list's lock");
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub use key::{Key, KeyBytes};
 pub use link::{Link, Promote, ReadPolicy, WritePolicy};
 pub use memory::MemoryStore;
 pub use merge::{Answer, Merged, Repair, merge};
-pub use nanotier_clock::{Clock, Hands, Moment, Timestamp};
+pub use nanotier_clock::{Clock, Hands, Moment, Sleep, Timestamp};
 #[cfg(feature = "derive")]
 pub use nanotier_macros::Key;
 pub use null::NullStore;
