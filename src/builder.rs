@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use nanotier_engine::{Engine, Options, Policy};
+use nanotier_engine::{Engine, Policy};
 use nanotier_tier::{
     AnyTier, Clock, Codec, Context, Error, ErrorKind, Key, Namespace, Observer, Result, Scope, Spawn, Tier,
 };
 
 use crate::below::{Below, KeyBytesOf, KeyOf};
-use crate::cache::{Cache, Inner};
+use crate::cache::{Cache, Handle, Inner};
+use crate::dice::Dice;
 use crate::expiry::Expiry;
 use crate::inflight::InFlight;
-use crate::ttl::Lifetimes;
+use crate::negative::Negatives;
+use crate::options::Options;
+use crate::permits::Permits;
 use crate::warm::{Disk, Seam, System, Times, Truth, Warm, WarmRestart};
 
 /// What a cache is to be. Nothing is judged before [`build`](Builder::build), and all of it there.
@@ -25,7 +28,8 @@ pub struct Builder<K, V> {
     policy: Policy,
     stats: bool,
     what_if: bool,
-    lifetimes: Lifetimes,
+    options: Options<K, V>,
+    close_within: Duration,
     recheck: Duration,
     namespace: Option<String>,
     tiers: Option<AnyTier>,
@@ -43,8 +47,8 @@ pub struct Builder<K, V> {
 impl<K, V> Builder<K, V> {
     /// How many entries memory holds unless told otherwise.
     pub const CAPACITY_DEFAULT: u64 = 10_000;
-    /// How long a loaded value is kept in memory that the truth could not take.
-    pub const DEGRADED_TTL_DEFAULT: Duration = Duration::from_secs(5);
+    /// How long [`Cache::close`] waits for loads unless told otherwise.
+    pub const CLOSE_WITHIN_DEFAULT: Duration = Duration::from_secs(5);
 
     pub(crate) fn new() -> Self {
         Self {
@@ -52,11 +56,8 @@ impl<K, V> Builder<K, V> {
             policy: Policy::default(),
             stats: false,
             what_if: false,
-            lifetimes: Lifetimes {
-                ttl: None,
-                stale_for: Duration::ZERO,
-                degraded_ttl: Self::DEGRADED_TTL_DEFAULT,
-            },
+            options: Options::default(),
+            close_within: Self::CLOSE_WITHIN_DEFAULT,
             recheck: Context::RECHECK_DEFAULT,
             namespace: None,
             tiers: None,
@@ -96,23 +97,48 @@ impl<K, V> Builder<K, V> {
         Self { what_if: on, ..self }
     }
 
+    /// How long entries live and how they are loaded, in full: `change` gets what has been said so far. A call may say something
+    /// else, by [`Cache::with`].
+    ///
+    /// ```
+    /// use nanotier::Cache;
+    /// use std::time::Duration;
+    ///
+    /// let cache: Cache<u32, String> = Cache::builder()
+    ///     .ttl(Duration::from_secs(60))
+    ///     .options(|options| options.jitter(0.1).refresh_ahead(0.8).hard_deadline(Duration::from_secs(5)))
+    ///     .build()?;
+    /// # drop(cache);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
+    pub fn options(mut self, change: impl FnOnce(Options<K, V>) -> Options<K, V>) -> Self {
+        self.options = change(self.options);
+        self
+    }
+
+    /// How long [`Cache::close`] waits for loads under way before it ends them. Default
+    /// [`CLOSE_WITHIN_DEFAULT`](Self::CLOSE_WITHIN_DEFAULT), 5 s. With zero it ends them at once.
+    pub fn close_within(self, close_within: Duration) -> Self {
+        Self { close_within, ..self }
+    }
+
     /// How long entries are fresh. For ever unless told otherwise; a call may say something else.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.lifetimes.ttl = Some(ttl);
+        self.options = self.options.ttl(ttl);
         self
     }
 
     /// How long after that they are served as stale, while a new value is fetched or when none can be had.
     /// Zero by default.
     pub fn stale_for(mut self, stale_for: Duration) -> Self {
-        self.lifetimes.stale_for = stale_for;
+        self.options = self.options.stale_for(stale_for);
         self
     }
 
     /// How long a loaded value stays in memory that the truth could not take because it was down. Short, so
-    /// that the truth is soon asked again. Default [`DEGRADED_TTL_DEFAULT`](Self::DEGRADED_TTL_DEFAULT).
+    /// that the truth is soon asked again. Default [`Options::DEGRADED_TTL_DEFAULT`].
     pub fn degraded_ttl(mut self, degraded_ttl: Duration) -> Self {
-        self.lifetimes.degraded_ttl = degraded_ttl;
+        self.options = self.options.degraded_ttl(degraded_ttl);
         self
     }
 
@@ -243,8 +269,13 @@ where
             }
             _ => None,
         };
-        let options = Options::new(self.capacity).policy(self.policy).stats(self.stats).what_if(self.what_if);
-        let memory = Engine::with(options, Expiry { clock })
+        let kept = nanotier_engine::Options::new(self.capacity)
+            .policy(self.policy)
+            .stats(self.stats)
+            .what_if(self.what_if);
+        let options = self.options;
+        let idles = options.time_to_idle.is_some();
+        let memory = Engine::with(kept, Expiry { clock: clock.clone(), idles })
             .map_err(|error| Error::new(ErrorKind::Config, "cache", "build").with_source(error))?;
         let warm = match (self.warm, namespace, self.key, self.codec) {
             (Some(warm), Some(namespace), Some((key_bytes, Some(key_of))), Some(codec)) => {
@@ -263,15 +294,23 @@ where
             }
             _ => None,
         };
-        Ok(Cache(Arc::new(Inner {
+        let remembers = options.negative_ttl.is_some() || options.error_ttl.is_some();
+        let options = Arc::new(options);
+        let inner = Inner {
             memory,
             inflight: InFlight::new(),
+            deadline_max: below.as_ref().map_or(Duration::MAX, deadline_max),
             below,
             context,
-            lifetimes: self.lifetimes,
+            dice: Dice::new(writer),
+            permits: options.loads_max.map(Permits::new),
+            negatives: if remembers { Some(Negatives::new(clock)?) } else { None },
+            close_within: self.close_within,
+            options: options.clone(),
             warm,
             closed: AtomicBool::new(false),
-        })))
+        };
+        Ok(Cache(Arc::new(inner), Handle::new(options)))
     }
 
     fn judge(&self) -> Result<()> {
@@ -296,11 +335,14 @@ where
         if let Some(warm) = &self.warm {
             self.judge_warm(warm)?;
         }
-        if self.lifetimes.ttl == Some(Duration::ZERO) {
-            return refuse("a ttl of zero would keep nothing: leave it out to keep entries for ever");
-        }
-        if self.lifetimes.stale_for > Duration::ZERO && self.lifetimes.ttl.is_none() {
-            return refuse("`stale_for` needs a `ttl`: what is fresh for ever is never stale");
+        self.options.judge()?;
+        if let (Some(tiers), Some(deadline)) = (&self.tiers, self.options.hard_deadline) {
+            if deadline > tiers.capabilities().horizon / 2 {
+                return refuse(
+                    "the hard deadline is longer than half of what a tier remembers removals for, so that a late load might bring \
+                     back what was removed: shorten it, or give the tier a longer horizon",
+                );
+            }
         }
         if self.tiers.is_some() && self.recheck == Duration::ZERO {
             return refuse(
@@ -352,6 +394,11 @@ where
     }
 }
 
+/// Half of what the truth remembers removals for (rule O4).
+fn deadline_max<K, V>(below: &Below<K, V>) -> Duration {
+    below.tier.capabilities().horizon / 2
+}
+
 impl Truth {
     pub(crate) fn of(tier: &AnyTier) -> Self {
         tier.lineage().map_or(Self::Shared, Self::Known)
@@ -362,7 +409,7 @@ impl<K, V> fmt::Debug for Builder<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("capacity", &self.capacity)
-            .field("lifetimes", &self.lifetimes)
+            .field("options", &self.options)
             .field("recheck", &self.recheck)
             .field("namespace", &self.namespace)
             .field("tiers", &self.tiers)

@@ -2,24 +2,27 @@
 //! of a write in `write.rs`, and nowhere else.
 
 use std::fmt;
-use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
 use nanotier_engine::{Engine, Equivalent, OwnedFrom, Stats, WhatIf};
 use nanotier_tier::{
-    BoxFuture, Clock, Context, Error, ErrorKind, Freshness, Page, PageRequest, Result, Tier, TierIndex,
+    BoxFuture, Clock, Context, Error, ErrorKind, Freshness, Moment, Page, PageRequest, Result, Tier,
+    TierIndex,
 };
 
 use crate::below::Below;
 use crate::builder::Builder;
-use crate::expiry::{Expiry, Resident};
+use crate::dice::Dice;
+use crate::expiry::{Expiry, Good, Resident};
 use crate::inflight::InFlight;
-use crate::load::{Loader, async_loader, blocking_loader, fallible_blocking_loader, fallible_loader};
-use crate::load_error::{Failure, LoadError};
+use crate::load_error::Failure;
 use crate::lookup::{Detailed, Lookup, Source};
-use crate::ttl::Lifetimes;
+use crate::negative::Negatives;
+use crate::options::Options;
+use crate::permits::Permits;
 use crate::warm::{Truth, Warm, Warmth};
 
 /// A cache of `V` by `K`: memory first, then whatever tiers lie below it. Clones are handles on the same
@@ -38,11 +41,40 @@ use crate::warm::{Truth, Warm, Warmth};
 /// What leaves memory may still be read by somebody, so it is dropped a little later: when its place is needed again, some
 /// insertions after, or by [`flush`](Cache::flush). At most five batches wait in each shard, a batch being a sixteenth of
 /// what the shard can hold (16 to 512 entries). Nothing that has left is ever served.
-pub struct Cache<K, V>(pub(crate) Arc<Inner<K, V>>);
+pub struct Cache<K, V>(pub(crate) Arc<Inner<K, V>>, pub(crate) Handle<K, V>);
 
 impl<K, V> Clone for Cache<K, V> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(self.0.clone(), self.1.clone())
+    }
+}
+
+/// What a handle says of its calls.
+pub(crate) struct Handle<K, V> {
+    pub(crate) options: Arc<Options<K, V>>,
+    /// Whether a hit has to look at the options, or at when the entry was used: here, where it costs a hit one byte.
+    is_odd: bool,
+}
+
+impl<K, V> Clone for Handle<K, V> {
+    fn clone(&self) -> Self {
+        Self { options: self.options.clone(), is_odd: self.is_odd }
+    }
+}
+
+impl<K, V> Handle<K, V> {
+    pub(crate) fn new(options: Arc<Options<K, V>>) -> Self {
+        Self { is_odd: options.bypass || options.time_to_idle.is_some(), options }
+    }
+
+    /// Whether this handle sees an entry; if so it is used now.
+    #[inline(never)]
+    fn sees(&self, entry: &Resident<V>, now: Moment) -> bool {
+        if self.options.bypass || entry.is_idle(now) {
+            return false;
+        }
+        entry.used(now);
+        true
     }
 }
 
@@ -51,9 +83,18 @@ pub(crate) struct Inner<K, V> {
     pub(crate) inflight: InFlight<K, V>,
     pub(crate) below: Option<Below<K, V>>,
     pub(crate) context: Context,
-    pub(crate) lifetimes: Lifetimes,
+    /// What the cache says where no call has options of its own.
+    pub(crate) options: Arc<Options<K, V>>,
+    pub(crate) dice: Dice,
+    /// A load's deadline is never later: half of what the truth remembers removals for (rule O4).
+    pub(crate) deadline_max: Duration,
+    /// How many loads may run at once, if there is a limit.
+    pub(crate) permits: Option<Arc<Permits>>,
+    /// What loaders said of keys that have no value, if that is to be remembered.
+    pub(crate) negatives: Option<Negatives<K>>,
+    pub(crate) close_within: Duration,
     pub(crate) warm: Option<Warm<K, V>>,
-    /// Set where memory is the truth: what is written from then on is not acknowledged.
+    /// From then on no load begins and, where memory is the truth, no write is acknowledged.
     pub(crate) closed: AtomicBool,
 }
 
@@ -90,9 +131,9 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
-        match self.resident(key) {
-            Some((value, Freshness::Fresh)) => Lookup::hit(Some(value)),
-            resident => self.get_cold(key, resident),
+        match self.near(key) {
+            Some((value, Good::Fresh)) => Lookup::hit(Some(value)),
+            near => self.get_cold(key, near),
         }
     }
 
@@ -104,10 +145,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let now = self.0.clock().now();
-        self.0
-            .memory
-            .read_if(key, |entry| entry.freshness(now).map(|freshness| (entry.value.clone(), freshness)))
+        self.look_near(key, |value, good| (value.clone(), good.freshness()))
     }
 
     /// Looks at the value of `key` in memory without cloning it. `None` if memory does not hold it fresh or
@@ -121,26 +159,53 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        self.look_near(key, |value, _| f(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn near<Q>(&self, key: &Q) -> Option<(V, Good)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.look_near(key, |value, good| (value.clone(), good))
+    }
+
+    /// The one way into memory of all that reads for use.
+    #[inline(always)]
+    fn look_near<Q, R>(&self, key: &Q, f: impl FnOnce(&V, Good) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         let now = self.0.clock().now();
-        self.0.memory.read_if(key, |entry| entry.freshness(now).map(|_| f(&entry.value)))
+        self.0.memory.read_if(key, |entry| {
+            let good = entry.state(now, &self.1.options).good()?;
+            if self.1.is_odd && !self.1.sees(entry, now) {
+                return None;
+            }
+            Some(f(&entry.value, good))
+        })
     }
 
     #[cold]
     #[inline(never)]
-    fn get_cold<Q>(&self, key: &Q, stale: Option<(V, Freshness)>) -> Lookup<Option<V>>
+    fn get_cold<Q>(&self, key: &Q, near: Option<(V, Good)>) -> Lookup<Option<V>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
         let has_tiers = self.0.below.is_some();
-        match stale {
-            Some((value, freshness)) => {
-                if has_tiers {
+        match near {
+            Some((value, good)) => {
+                if has_tiers && good == Good::Stale {
                     self.0.look_behind(&K::owned_from(key));
                 }
-                Lookup::ready(Detailed { value: Some(value), freshness, source: Source::Memory })
+                Lookup::ready(Detailed {
+                    value: Some(value),
+                    freshness: good.freshness(),
+                    source: Source::Memory,
+                })
             }
-            None if has_tiers => {
+            None if has_tiers && !self.1.options.bypass => {
                 let (inner, key) = (self.0.clone(), K::owned_from(key));
                 Lookup::below(async move { inner.look(key).await.map_err(Failure::into_error) })
             }
@@ -148,107 +213,41 @@ where
         }
     }
 
-    /// The value of `key`, loaded by `load` if nobody has it. One load per key in this process, however many
-    /// ask.
+    /// A handle on this same cache whose calls have other options: `change` gets those of this handle. Entries, tiers and loads under way
+    /// are shared; who joins a load gets it as it was begun.
     ///
-    /// The load belongs to the cache: whoever waits for it drives it, and if all leave it goes on by itself.
-    /// A stale value is answered at once while `load` runs behind. A write to the key while the load runs
-    /// wins over it.
+    /// Costs an allocation: make it once and keep it.
     ///
-    /// `load` is a closure, not a future: on a hit it is dropped without having begun. It must be `Send` and
-    /// own what it uses, since it may outlive its caller.
+    /// ```
+    /// use nanotier::Cache;
+    /// use std::time::Duration;
     ///
-    /// # Errors
-    ///
-    /// Told when awaited: [`LoaderPanicked`](nanotier_tier::ErrorKind::LoaderPanicked);
-    /// [`Reentrant`](nanotier_tier::ErrorKind::Reentrant) if the loader asks for its own key itself (through a task or
-    /// thread of its own it waits for itself, for ever);
-    /// [`Loader`](nanotier_tier::ErrorKind::Loader) if another caller's fallible load was joined and failed.
-    /// A tier that fails is no error here: the loader has the answer.
-    #[inline]
-    pub fn get_with<'a, Q, F, L>(&'a self, key: &'a Q, load: F) -> Lookup<V>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-        K: OwnedFrom<Q>,
-        F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = V> + Send + 'static,
-    {
-        match self.resident(key) {
-            Some((value, Freshness::Fresh)) => Lookup::hit(value),
-            stale => self.load_cold(key, stale, async_loader(load), Failure::into_error),
-        }
-    }
-
-    /// [`get_with`](Cache::get_with) for a loader that blocks: it runs on the thread that drives the load,
-    /// which is the caller's own if it [waits](Lookup::wait).
-    #[inline]
-    pub fn get_with_blocking<'a, Q, F>(&'a self, key: &'a Q, load: F) -> Lookup<V>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-        K: OwnedFrom<Q>,
-        F: FnOnce() -> V + Send + 'static,
-    {
-        match self.resident(key) {
-            Some((value, Freshness::Fresh)) => Lookup::hit(value),
-            stale => self.load_cold(key, stale, blocking_loader(load), Failure::into_error),
-        }
-    }
-
-    /// [`get_with`](Cache::get_with) for a loader that can fail. An error is told to all who wait, and kept
-    /// nowhere.
+    /// let cache: Cache<String, u32> = Cache::builder().ttl(Duration::from_secs(60)).build()?;
+    /// let brief = cache.with(|options| options.ttl(Duration::from_secs(1)))?;
+    /// brief.insert("code".to_owned(), 4711).wait()?;
+    /// assert_eq!(cache.get("code").wait()?, Some(4711), "one cache, for a second");
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// Told when awaited: the loader's own, shared, or those of [`get_with`](Cache::get_with).
-    #[inline]
-    pub fn try_get_with<'a, Q, F, L, E>(&'a self, key: &'a Q, load: F) -> Lookup<V, LoadError<E>>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-        K: OwnedFrom<Q>,
-        F: FnOnce() -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: fmt::Display + Send + Sync + 'static,
-    {
-        match self.resident(key) {
-            Some((value, Freshness::Fresh)) => Lookup::hit(value),
-            stale => self.load_cold(key, stale, fallible_loader(load), Failure::into_load_error),
+    /// [`ErrorKind::Config`]: the options contradict each other, or change what belongs to the cache as a whole.
+    pub fn with(&self, change: impl FnOnce(Options<K, V>) -> Options<K, V>) -> Result<Self> {
+        let options = change((*self.1.options).clone());
+        options.judge()?;
+        let ours = &self.0.options;
+        if (options.time_to_idle, options.loads_max) != (ours.time_to_idle, ours.loads_max) {
+            return Err(Error::new(ErrorKind::Config, "cache", "with")
+                .with_detail("`time_to_idle` and `loads_max` are the cache's: say them to its builder"));
         }
-    }
-
-    /// [`try_get_with`](Cache::try_get_with) for a loader that blocks.
-    #[inline]
-    pub fn try_get_with_blocking<'a, Q, F, E>(&'a self, key: &'a Q, load: F) -> Lookup<V, LoadError<E>>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-        K: OwnedFrom<Q>,
-        F: FnOnce() -> Result<V, E> + Send + 'static,
-        E: fmt::Display + Send + Sync + 'static,
-    {
-        match self.resident(key) {
-            Some((value, Freshness::Fresh)) => Lookup::hit(value),
-            stale => self.load_cold(key, stale, fallible_blocking_loader(load), Failure::into_load_error),
+        let remembers =
+            |options: &Options<K, V>| options.negative_ttl.is_some() || options.error_ttl.is_some();
+        if remembers(&options) && !remembers(ours) {
+            return Err(Error::new(ErrorKind::Config, "cache", "with").with_detail(
+                "a `negative_ttl` or `error_ttl` needs one of the cache's, said to its builder: it has no room for them yet",
+            ));
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn load_cold<Q, E: Send + 'static>(
-        &self,
-        key: &Q,
-        stale: Option<(V, Freshness)>,
-        loader: Loader<V>,
-        tell: fn(Failure) -> E,
-    ) -> Lookup<V, E>
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-        K: OwnedFrom<Q>,
-    {
-        let (inner, key_owned) = (self.0.clone(), K::owned_from(key));
-        if let Some((value, freshness)) = stale {
-            self.0.load_behind(&key_owned, loader);
-            return Lookup::ready(Detailed { value, freshness, source: Source::Memory });
-        }
-        Lookup::below(async move { inner.load(key_owned, loader).await.map_err(tell) })
+        Ok(Self(self.0.clone(), Handle::new(Arc::new(options))))
     }
 
     /// Whether anybody has a usable value of `key`: memory, else the tiers. Moves nothing, and is no use of the entry, nor
@@ -262,8 +261,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
-        let now = self.0.clock().now();
-        let is_resident = self.0.memory.peek_if(key, |entry| entry.freshness(now)).is_some();
+        let is_resident = self.peek_near(key, |_, _| ()).is_some();
         if is_resident || self.0.below.is_none() {
             return Lookup::ready(Detailed::nowhere(is_resident));
         }
@@ -274,6 +272,19 @@ where
                 Err(_) if inner.fallback(&key).is_some() => Ok(Detailed::nowhere(true)),
                 Err(error) => Err(error),
             }
+        })
+    }
+
+    /// Looks at what a read would be answered from memory, without using it.
+    pub(crate) fn peek_near<Q, R>(&self, key: &Q, f: impl FnOnce(&Resident<V>, Moment) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let now = self.0.clock().now();
+        self.0.memory.peek_if(key, |entry| {
+            entry.state(now, &self.1.options).good()?;
+            let is_seen = !self.1.options.bypass && !entry.is_idle(now);
+            is_seen.then(|| f(entry, now))
         })
     }
 
@@ -416,9 +427,10 @@ where
         self.0.warm.as_ref().map(|warm| &warm.warmth)
     }
 
-    /// Writes what is pending and lets go of files and connections; then, as its last act, writes the warm file, if
-    /// [`Builder::warm_restart`] asked for one. Memory goes on serving what it holds. Writes answer
+    /// Waits for the loads under way, writes what is pending and lets go of files and connections; then, as its last act, writes the warm file, if
+    /// [`Builder::warm_restart`] asked for one. Memory goes on serving what it holds. Writes and loads answer
     /// [`ErrorKind::Closed`](nanotier_tier::ErrorKind::Closed) from the call on, also without tiers; one that overlaps it may be done nevertheless.
+    /// A load that takes longer than [`Builder::close_within`] is ended, and who waits for it is told `Closed`.
     ///
     /// Closing twice is closing once, and answers the same. It goes on if the lookup is dropped. Writing the warm file blocks
     /// the thread that drives it, for some seconds for each million small entries.
@@ -430,11 +442,9 @@ where
     /// it belongs to that one.
     pub fn close(&self) -> Lookup<()> {
         let inner = &self.0;
-        if inner.below.is_none() {
-            inner.closed.store(true, SeqCst);
-            if inner.warm.is_none() {
-                return Lookup::ready(Detailed::nowhere(()));
-            }
+        inner.closed.store(true, SeqCst);
+        if inner.below.is_none() && inner.warm.is_none() && inner.inflight.is_idle() {
+            return Lookup::ready(Detailed::nowhere(()));
         }
         let inner = inner.clone();
         self.finish(|_| async move { inner.close().await.map(Detailed::nowhere) })
@@ -462,6 +472,7 @@ where
     }
 
     async fn close(&self) -> Result<()> {
+        self.end_loads().await;
         let mut truth = Truth::Memory;
         if let Some(below) = &self.below {
             let closed = below.tier.close().await;
@@ -476,6 +487,10 @@ where
             Some(warm) => warm.save(self, truth),
             None => Ok(()),
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
     }
 
     /// A write where memory is the truth. One that overlaps the closing is not acknowledged, since the warm file may have

@@ -8,6 +8,9 @@
 //! States of a flight: *idle* (work is here), *busy* (somebody polls it right now), *settled* (outcome is
 //! here), *abandoned* (the last one left and the work was dropped). A wake, whether it arrives while busy or
 //! while idle, wakes all who wait, since any of them may have gone to sleep for good.
+//!
+//! A flight may have a **deadline**. Each who waits looks at the clock for itself, since whoever drives the work may be blocked by
+//! it: the first to see that the time is over settles the flight, and the work is dropped, or what it still brings is let go.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +21,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::thread_local;
-use nanotier_tier::{BoxFuture, Context as TierContext, Error, ErrorKind, Event};
+use nanotier_tier::{BoxFuture, Context as TierContext, Error, ErrorKind, Event, Moment, Sleep};
 use parking_lot::Mutex;
 
 use crate::load_error::Failure;
@@ -41,6 +44,7 @@ pub(crate) enum Orphan {
 pub(crate) struct Flight<T> {
     id: u64,
     orphan: Orphan,
+    until: Moment,
     /// Where the work began: whoever drives it enters there.
     runtime: Runtime,
     state: Mutex<State<T>>,
@@ -51,6 +55,8 @@ struct State<T> {
     work: Option<BoxFuture<'static, Outcome<T>>>,
     /// Here once settled.
     outcome: Option<Arc<Outcome<T>>>,
+    /// Says what a flight comes to that is ended before its work is. Here until it is settled.
+    at_end: Option<AtEnd<T>>,
     abandoned: bool,
     /// Woken while busy: whoever is polling polls again.
     woken: bool,
@@ -58,6 +64,9 @@ struct State<T> {
     waiters: Vec<(u64, Option<Waker>)>,
     waiters_ever: u64,
 }
+
+/// Told why a flight is ended before its work is, it says what it comes to.
+pub(crate) type AtEnd<T> = Box<dyn FnOnce(Error) -> Outcome<T> + Send>;
 
 thread_local! {
     /// The flights that this thread is polling right now, outermost first: to tell re-entry from waiting.
@@ -77,16 +86,34 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         Arc::new(Self {
             id,
             orphan,
+            until: Moment::NEVER,
             runtime: Runtime::current(),
             state: Mutex::new(State {
                 work: Some(work),
                 outcome: None,
+                at_end: None,
                 abandoned: false,
                 woken: false,
                 waiters: Vec::new(),
                 waiters_ever: 0,
             }),
         })
+    }
+
+    /// The same with a deadline, and what it comes to if it is ended.
+    pub(crate) fn new_until(
+        id: u64,
+        orphan: Orphan,
+        work: BoxFuture<'static, Outcome<T>>,
+        until: Moment,
+        at_end: AtEnd<T>,
+    ) -> Arc<Self> {
+        let mut flight = Self::new(id, orphan, work);
+        if let Some(flight) = Arc::get_mut(&mut flight) {
+            flight.until = until;
+            flight.state.get_mut().at_end = Some(at_end);
+        }
+        flight
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -103,7 +130,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         state.waiters_ever += 1;
         state.waiters.push((id, None));
         drop(state);
-        Some(Waiter { flight: self.clone(), id, context: context.clone(), is_spawned: false })
+        Some(Waiter { flight: self.clone(), id, context: context.clone(), sleep: None, is_spawned: false })
     }
 
     /// Drives the flight on the cache's spawner, for nobody.
@@ -129,7 +156,10 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             Ok(Poll::Pending) => {
                 let wakers = {
                     let mut state = self.state.lock();
-                    state.work = Some(work);
+                    // If it was ended meanwhile, the work is dropped below.
+                    if state.outcome.is_none() {
+                        state.work = Some(work);
+                    }
                     if std::mem::take(&mut state.woken) { take_wakers(&mut state) } else { Vec::new() }
                 };
                 // Woken while it was polled, perhaps by itself to let others run: polled again, but not in this
@@ -141,14 +171,48 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         };
         // The work's own duties (its ticket) end before anyone is told.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(work)));
-        let outcome = Arc::new(outcome);
-        let wakers = {
+        Poll::Ready(self.settle(outcome))
+    }
+
+    /// Settles the flight unless it is; answers what it came to.
+    fn settle(&self, outcome: Outcome<T>) -> Arc<Outcome<T>> {
+        // Dropped outside the lock: they may own anything.
+        let (_late, _at_end, _work);
+        let (outcome, wakers) = {
             let mut state = self.state.lock();
-            state.outcome = Some(outcome.clone());
-            take_wakers(&mut state)
+            (_at_end, _work) = (state.at_end.take(), state.work.take());
+            let settled = match &state.outcome {
+                // It was ended while the work was busy.
+                Some(settled) => {
+                    _late = Some(outcome);
+                    settled.clone()
+                }
+                None => {
+                    _late = None;
+                    state.outcome.insert(Arc::new(outcome)).clone()
+                }
+            };
+            (settled, take_wakers(&mut state))
         };
         wakers.into_iter().for_each(Waker::wake);
-        Poll::Ready(outcome)
+        outcome
+    }
+
+    /// Ends the flight whether or not its work has: what is not being polled is dropped. `None` if somebody else is ending it,
+    /// who will wake all that wait.
+    pub(crate) fn end(&self, why: Error) -> Option<Arc<Outcome<T>>> {
+        let (work, at_end) = {
+            let mut state = self.state.lock();
+            if let Some(outcome) = &state.outcome {
+                return Some(outcome.clone());
+            }
+            let at_end = state.at_end.take()?;
+            (state.work.take(), at_end)
+        };
+        // The user's code, and so is what it owns: a panic of either is nobody's who waits here.
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(work)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| at_end(why)));
+        Some(self.settle(outcome.unwrap_or_else(|panic| Err(Failure::Cache(panicked(panic.as_ref()))))))
     }
 }
 
@@ -189,13 +253,15 @@ pub(crate) struct Waiter<T: Clone + Send + Sync + 'static> {
     flight: Arc<Flight<T>>,
     id: u64,
     context: TierContext,
+    /// Until the deadline, once it has had to wait.
+    sleep: Option<Sleep>,
     /// On the spawner, for nobody: if it is dropped, the spawner's runtime has ended.
     is_spawned: bool,
 }
 
 impl<T: Clone + Send + Sync + 'static> Waiter<T> {
     /// Drives the flight on the cache's spawner, for nobody.
-    fn spawn(mut self) {
+    pub(crate) fn spawn(mut self) {
         self.is_spawned = true;
         let context = self.context.clone();
         let told = context.clone();
@@ -210,7 +276,29 @@ impl<T: Clone + Send + Sync + 'static> Waiter<T> {
 impl<T: Clone + Send + Sync + 'static> Future for Waiter<T> {
     type Output = Outcome<T>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(outcome) = self.poll_work(context) {
+            return Poll::Ready(outcome);
+        }
+        let waiter = &mut *self;
+        let until = waiter.flight.until;
+        if until.is_never() {
+            return Poll::Pending;
+        }
+        let clock = &waiter.context.clock;
+        let sleep = waiter.sleep.get_or_insert_with(|| clock.sleep_until(until));
+        std::task::ready!(Pin::new(sleep).poll(context));
+        let why = Error::new(ErrorKind::Timeout, "cache", "load")
+            .with_detail("the loader took longer than its hard deadline");
+        match waiter.flight.end(why) {
+            Some(outcome) => Poll::Ready((*outcome).clone()),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Waiter<T> {
+    fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<Outcome<T>> {
         let flight = &self.flight;
         if POLLING.with(|polling| polling.borrow().contains(&flight.id)) {
             let error = Error::new(ErrorKind::Reentrant, "cache", "load");

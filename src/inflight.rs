@@ -163,6 +163,12 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> InFlight<K, V> {
         above && flight.is_none_or(|flight| slot.is_linked(flight))
     }
 
+    /// True while a flight is the one that who comes joins; of no flight, always.
+    pub(crate) fn is_linked(&self, key: &K, flight: Option<u64>) -> bool {
+        let Some(flight) = flight else { return true };
+        self.shard(key).lock().slots.get(key).is_some_and(|slot| slot.is_linked(flight))
+    }
+
     /// The look under way for a key, or the one that `start` builds.
     pub(crate) fn look(
         &self,
@@ -210,13 +216,25 @@ impl<K: Hash + Eq + Clone, V: Clone + Send + Sync + 'static> InFlight<K, V> {
         self.shard(key).lock().slots.get(key).is_some_and(|slot| slot.load.is_some())
     }
 
-    /// Takes an abandoned look out of the way.
-    pub(crate) fn forget_look(&self, key: &K, flight: u64) {
-        if let Some(slot) = self.shard(key).lock().slots.get_mut(key) {
-            if slot.look.as_ref().is_some_and(|linked| linked.id() == flight) {
-                slot.look = None;
-            }
-        }
+    /// Takes a flight out of the way that was abandoned or has been ended.
+    pub(crate) fn forget(&self, key: &K, flight: u64) {
+        // Dropped outside the lock: a flight owns what its work owns.
+        let _forgotten = {
+            let mut shard = self.shard(key).lock();
+            let Some(slot) = shard.slots.get_mut(key) else { return };
+            let look = slot.look.take_if(|linked| linked.id() == flight);
+            let load = slot.load.take_if(|linked| linked.id() == flight);
+            (look, load)
+        };
+    }
+
+    /// The loads under way.
+    pub(crate) fn loads(&self) -> Vec<Arc<Flight<V>>> {
+        let of = |shard: &Mutex<Shard<K, V>>| {
+            let shard = shard.lock();
+            shard.slots.values().filter_map(|slot| slot.load.clone()).collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of).collect()
     }
 
     #[cfg(test)]

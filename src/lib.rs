@@ -28,15 +28,22 @@
 mod below;
 mod builder;
 mod cache;
+mod claim;
+mod dice;
 mod expiry;
 mod finish;
 mod flight;
+mod get_with;
 mod inflight;
 mod load;
 mod load_error;
+mod loader;
 mod look;
 mod lookup;
 mod many;
+mod negative;
+mod options;
+mod permits;
 mod refill;
 mod runtime;
 mod ticket;
@@ -49,6 +56,7 @@ mod write;
 pub use builder::Builder;
 pub use cache::Cache;
 pub use load_error::LoadError;
+pub use loader::Loaded;
 pub use lookup::{Detailed, Lookup, Source};
 pub use nanotier_engine::{Equivalent, OwnedFrom, Policy, Stats, WhatIf, WhatIfPoint};
 #[cfg(feature = "json")]
@@ -64,6 +72,7 @@ pub use nanotier_tier::{
     ReadPolicy, Result, Scope, Spawn, Store, Task, Tier, TierIndex, Timestamp, WhenFull, Worker, WriteBehind,
     WritePolicy, chain, shaping,
 };
+pub use options::{Ahead, Options};
 pub use refill::{Refill, RefillEnd, RefillLimit, Refilled};
 #[cfg(feature = "tokio")]
 pub use tokio_spawner::TokioSpawner;

@@ -1,29 +1,30 @@
 //! The order of steps of a load: tiers, then the loader, then the truth, copies, memory.
 
-use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nanotier_engine::{Equivalent, OwnedFrom};
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
+use nanotier_tier::waiting::within;
 use nanotier_tier::{
-    BoxFuture, Error, ErrorKind, Event, Freshness, Intent, Record, Result, Seen, Tier, Timestamp, Version,
-    Write, Wrote,
+    Error, ErrorKind, Event, Freshness, Intent, Moment, Record, Seen, Tier, Timestamp, Version, Write, Wrote,
 };
 
 use crate::cache::Inner;
-use crate::expiry::Resident;
-use crate::flight::{self, Flight, Orphan, Outcome};
+use crate::expiry::{Resident, State};
+use crate::flight::{self, Flight, Orphan, Outcome, Waiter};
 use crate::load_error::Failure;
+use crate::loader::{Loaded, Loader};
 use crate::look::{Looked, Taken, look_below, take_in};
 use crate::lookup::{Detailed, Source};
+use crate::options::{Options, Spent};
+use crate::permits::Permit;
 use crate::ticket::Ticket;
 use crate::ttl::Ttl;
-
-/// A loader as it travels: boxed once, on a miss.
-pub(crate) type Loader<V> = Box<dyn FnOnce() -> BoxFuture<'static, Result<V, Failure>> + Send>;
 
 impl<K, V> Inner<K, V>
 where
@@ -32,49 +33,235 @@ where
 {
     /// Loads a key, together with whoever else loads it. A key that no tier could store is an error at once, not a load
     /// each time.
-    pub(crate) async fn load(self: Arc<Self>, key: K, loader: Loader<V>) -> Outcome<V> {
+    pub(crate) async fn load(
+        self: Arc<Self>,
+        key: K,
+        options: Arc<Options<K, V>>,
+        loader: Loader<V>,
+    ) -> Outcome<V> {
         if let Some(below) = &self.below {
             below.path(&key)?;
         }
-        let flight = self.load_flight(&key, loader);
-        schedule_point();
-        // A load is never abandoned: it goes on without anyone.
-        match flight.join(&self.context) {
-            Some(waiter) => waiter.await,
-            None => Err(Failure::Cache(Error::new(ErrorKind::Closed, "cache", "load"))),
+        if self.is_closed() {
+            return Err(closed());
+        }
+        let waiter = if options.bypass {
+            self.load_alone(&options, loader).join(&self.context)
+        } else {
+            self.join_load(&key, &options, loader)
+        };
+        let mut waiter = pin!(waiter.ok_or_else(closed)?);
+        if let Some(soft) = options.soft_deadline {
+            let until = self.clock().now().plus(soft);
+            if let Some(outcome) = within(self.clock(), until, waiter.as_mut()).await {
+                return outcome;
+            }
+            if let Some(spare) = self.fallback(&key) {
+                return Ok(spare);
+            }
+        }
+        waiter.await
+    }
+
+    fn join_load(
+        self: &Arc<Self>,
+        key: &K,
+        options: &Arc<Options<K, V>>,
+        loader: Loader<V>,
+    ) -> Option<Waiter<V>> {
+        let mut loader = Some(loader);
+        loop {
+            let (flight, first) = self.load_flight(key, options, &mut loader, load_flight);
+            schedule_point();
+            match first.or_else(|| flight.join(&self.context)) {
+                Some(waiter) => return Some(waiter),
+                // Nobody waited for it any more, and it was dropped.
+                None => self.inflight.forget(key, flight.id()),
+            }
         }
     }
 
-    fn load_flight(self: &Arc<Self>, key: &K, loader: Loader<V>) -> Arc<Flight<V>> {
-        self.inflight.load(key, || {
+    /// The load under way for a key; or else one that begins now, with its first waiter: so it is not abandoned before its
+    /// caller has joined it.
+    fn load_flight<F>(
+        self: &Arc<Self>,
+        key: &K,
+        options: &Arc<Options<K, V>>,
+        loader: &mut Option<Loader<V>>,
+        work: fn(Ticket<K, V>, Moment, Loader<V>) -> F,
+    ) -> (Arc<Flight<V>>, Option<Waiter<V>>)
+    where
+        F: Future<Output = Outcome<V>> + Send + 'static,
+    {
+        let mut first = None;
+        let flight = self.inflight.load(key, || {
             let id = flight::next_id();
-            let ticket = Ticket::of_flight(self, key, id);
-            Flight::new(id, Orphan::GoesOn, Box::pin(load_flight(ticket, loader)))
-        })
+            let until = self.clock().now().plus(self.deadline(options));
+            let orphan = if options.cancel_unwanted { Orphan::IsDropped } else { Orphan::GoesOn };
+            let ticket = Ticket::of_flight(self, key, id, options);
+            let work = Box::pin({
+                let loader = loader.take();
+                async move { work(ticket, until, loader.ok_or_else(closed)?).await }
+            });
+            let (inner, key) = (Arc::downgrade(self), key.clone());
+            let at_end = Box::new(move |why| match inner.upgrade() {
+                Some(inner) => inner.end_load(&key, id, why),
+                None => Err(Failure::Cache(why)),
+            });
+            let flight = Flight::new_until(id, orphan, work, until, at_end);
+            first = flight.join(&self.context);
+            flight
+        });
+        (flight, first)
+    }
+
+    /// A load for one caller, of which nothing is kept.
+    fn load_alone(self: &Arc<Self>, options: &Options<K, V>, loader: Loader<V>) -> Arc<Flight<V>> {
+        let inner = self.clone();
+        let work = async move {
+            let _permit = inner.permit().await;
+            match loader(None).await? {
+                Loaded::New(value) => {
+                    Ok(Detailed { value, freshness: Freshness::Fresh, source: Source::Loader })
+                }
+                Loaded::Unchanged => Err(unchanged_from_nothing()),
+            }
+        };
+        let orphan = if options.cancel_unwanted { Orphan::IsDropped } else { Orphan::GoesOn };
+        let until = self.clock().now().plus(self.deadline(options));
+        let at_end = Box::new(|why| Err(Failure::Cache(why)));
+        Flight::new_until(flight::next_id(), orphan, Box::pin(work), until, at_end)
     }
 
     /// Starts a load that nobody waits for, unless one is under way.
-    pub(crate) fn load_behind(self: &Arc<Self>, key: &K, loader: Loader<V>) {
-        if self.inflight.is_loading(key) {
+    pub(crate) fn load_behind(self: &Arc<Self>, key: &K, options: &Arc<Options<K, V>>, loader: Loader<V>) {
+        if self.is_closed() {
             return;
         }
-        let flight = self.load_flight(key, loader);
-        flight.go_on(&self.context);
+        // Without tiers nobody else can have loaded it meanwhile.
+        let mut loader = Some(loader);
+        let (_, first) = match self.below {
+            Some(_) => self.load_flight(key, options, &mut loader, load_flight),
+            None => self.load_flight(key, options, &mut loader, refresh_flight),
+        };
+        first.into_iter().for_each(Waiter::spawn);
     }
 
     /// A load after a stale record was found below: it goes past the look, since the truth is asked by its
     /// own read.
-    fn refresh_behind(self: &Arc<Self>, key: &K, loader: Loader<V>) {
-        let flight = self.inflight.load(key, || {
-            let id = flight::next_id();
-            let ticket = Ticket::of_flight(self, key, id);
-            Flight::new(id, Orphan::GoesOn, Box::pin(refresh_flight(ticket, loader)))
+    fn refresh_behind(self: &Arc<Self>, key: &K, options: &Arc<Options<K, V>>, loader: Loader<V>) {
+        let (_, first) = self.load_flight(key, options, &mut Some(loader), refresh_flight);
+        first.into_iter().for_each(Waiter::spawn);
+    }
+
+    /// True for one caller of all who find a value for which a new one is wanted. It costs the others a look at memory, no
+    /// lock.
+    pub(crate) fn claims<Q>(&self, key: &Q, options: &Options<K, V>) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
+    {
+        let now = self.clock().now();
+        let claimed = self.memory.peek_if(key, |entry| {
+            let claim = entry.claim()?;
+            Some(claim.take(now, now.plus(self.deadline(options))))
         });
-        flight.go_on(&self.context);
+        // An entry from times when nobody thought of refreshing, or none any more: then a lock decides.
+        claimed.unwrap_or_else(|| !self.inflight.is_loading(&K::owned_from(key)))
+    }
+
+    /// What is answered without a load though memory holds nothing fresh or stale: what a loader said a moment ago, or an old
+    /// value while the loader is left alone.
+    pub(crate) fn known<Q>(&self, key: &Q, options: &Options<K, V>) -> Option<Outcome<V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
+    {
+        if options.stale_on_error_for > Duration::ZERO {
+            let now = self.clock().now();
+            let spare = self.memory.peek_if(key, |entry| {
+                let is_left = entry.claim().is_some_and(|claim| claim.has_failed(now));
+                (is_left && entry.state(now, options) == State::Spare).then(|| entry.value.clone())
+            });
+            if let Some(value) = spare {
+                return Some(Ok(Detailed { value, freshness: Freshness::Stale, source: Source::Memory }));
+            }
+        }
+        self.negatives.as_ref()?.get(key).map(Err)
+    }
+
+    /// A load never takes longer than half of what the truth remembers removals for (rule O4).
+    fn deadline(&self, options: &Options<K, V>) -> Duration {
+        options.deadline().min(self.deadline_max)
+    }
+
+    async fn permit(&self) -> Option<Permit> {
+        match &self.permits {
+            Some(permits) => Some(permits.acquire().await),
+            None => None,
+        }
+    }
+
+    /// A flight is ended before its work is: its key is free, and what is left of the old value is answered.
+    fn end_load(&self, key: &K, flight: u64, why: Error) -> Outcome<V> {
+        let stands = self.inflight.is_linked(key, Some(flight));
+        self.inflight.forget(key, flight);
+        self.load_failed(key, &self.options);
+        match self.fallback(key) {
+            Some(spare) if stands => {
+                self.context.tell(&Event::LoadFailed);
+                Ok(spare)
+            }
+            _ => Err(Failure::Cache(why)),
+        }
+    }
+
+    /// The next load of a key that has an old value begins after a pause.
+    fn load_failed(&self, key: &K, options: &Options<K, V>) {
+        let now = self.clock().now();
+        self.memory.peek_if(key, |entry| {
+            if entry.state(now, options) != State::Fresh {
+                entry.claim()?.failed(now, options.back_off);
+            }
+            Some(())
+        });
+    }
+
+    /// The next load of a key may begin, whatever became of this one's value.
+    fn load_done(&self, key: &K, options: &Options<K, V>) {
+        let now = self.clock().now();
+        self.memory.peek_if(key, |entry| {
+            if entry.state(now, options) != State::Fresh {
+                entry.claim()?.release();
+            }
+            Some(())
+        });
+    }
+
+    /// Waits for the loads under way, and ends those that take too long.
+    pub(crate) async fn end_loads(&self) {
+        let until = self.clock().now().plus(self.close_within);
+        for flight in self.inflight.loads() {
+            let Some(waiter) = flight.join(&self.context) else { continue };
+            if within(self.clock(), until, waiter).await.is_none() {
+                flight.end(Error::new(ErrorKind::Closed, "cache", "load"));
+            }
+        }
     }
 }
 
-async fn load_flight<K, V>(ticket: Ticket<K, V>, loader: Loader<V>) -> Outcome<V>
+fn closed() -> Failure {
+    Failure::Cache(Error::new(ErrorKind::Closed, "cache", "load"))
+}
+
+fn unchanged_from_nothing() -> Failure {
+    Failure::Cache(
+        Error::new(ErrorKind::Loader, "cache", "load")
+            .with_detail("the loader answered `Unchanged`, and there was no value that it could mean"),
+    )
+}
+
+async fn load_flight<K, V>(ticket: Ticket<K, V>, until: Moment, loader: Loader<V>) -> Outcome<V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -85,33 +272,51 @@ where
         return Ok(fresh);
     }
     let (seen, read_at) = match look_below(&ticket, Intent::Load).await {
-        Looked::Usable(detailed) => return answer_and_refresh(ticket, detailed, loader),
+        Looked::Usable(found) => return answer_and_refresh(ticket, found.detailed, found.is_due, loader),
+        Looked::Spare { seen: None, value, .. } => return refresh(ticket, until, loader, Some(value)).await,
+        Looked::Spare { seen, read_at, value } => {
+            return compute(&ticket, until, loader, Some(value), seen, read_at).await;
+        }
         Looked::Nothing { seen, read_at } => (seen, read_at),
         Looked::Failed(_) => match inner.fallback(&ticket.key) {
-            Some(detailed) => return answer_and_refresh(ticket, detailed, loader),
+            Some(detailed) => return answer_and_refresh(ticket, detailed, true, loader),
             None => (None, inner.clock().wall()),
         },
     };
-    compute(&ticket, loader, seen, read_at).await
+    let held = inner.held(&ticket.key);
+    compute(&ticket, until, loader, held, seen, read_at).await
 }
 
-/// Ends a flight with something usable. If that is stale the next flight brings the new value, behind.
-fn answer_and_refresh<K, V>(ticket: Ticket<K, V>, detailed: Detailed<V>, loader: Loader<V>) -> Outcome<V>
+/// Ends a flight with something usable. If a new value is wanted the next flight brings it, behind.
+fn answer_and_refresh<K, V>(
+    ticket: Ticket<K, V>,
+    detailed: Detailed<V>,
+    is_due: bool,
+    loader: Loader<V>,
+) -> Outcome<V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    if detailed.freshness == Freshness::Stale {
-        let (inner, key) = (ticket.inner.clone(), ticket.key.clone());
+    if is_due {
+        let (inner, key, options) = (ticket.inner.clone(), ticket.key.clone(), ticket.options.clone());
         drop(ticket);
-        inner.refresh_behind(&key, loader);
+        inner.refresh_behind(&key, &options, loader);
     }
     Ok(detailed)
 }
 
+async fn refresh_flight<K, V>(ticket: Ticket<K, V>, until: Moment, loader: Loader<V>) -> Outcome<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    refresh(ticket, until, loader, None).await
+}
+
 /// Loads anew though something usable is there: the truth is asked what it holds, so that the fill can be
 /// guarded by it.
-async fn refresh_flight<K, V>(ticket: Ticket<K, V>, loader: Loader<V>) -> Outcome<V>
+async fn refresh<K, V>(ticket: Ticket<K, V>, until: Moment, loader: Loader<V>, held: Option<V>) -> Outcome<V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -119,6 +324,7 @@ where
     let inner = &ticket.inner;
     let mut read_at = inner.clock().wall();
     let mut seen = None;
+    let mut held = held;
     if let Some(below) = &inner.below {
         let asked_at = inner.context.versions.draw();
         if let Ok(found) = below.tier.read_one(&below.path(&ticket.key)?, Intent::Refresh).await {
@@ -126,25 +332,34 @@ where
             if let Some(version) = found.entry.version() {
                 inner.context.versions.saw(version);
             }
+            let is_usable = found.usable(read_at).is_some();
             let fresh =
                 found.usable(read_at).is_some_and(|record| record.freshness(read_at) == Freshness::Fresh);
             if fresh {
-                if let Taken::Usable(detailed) = take_in(&ticket, below, &found) {
-                    return Ok(detailed);
+                match take_in(&ticket, below, &found) {
+                    Taken::Usable(found) if !found.is_due => return Ok(found.detailed),
+                    Taken::Usable(found) => held = Some(found.detailed.value),
+                    Taken::Spare(_) | Taken::Nothing | Taken::Unreadable { .. } => {}
                 }
             }
-            if fresh || found.usable(read_at).is_none() {
+            if !is_usable {
+                held = None;
+            }
+            if fresh || !is_usable {
                 inner.heed(&ticket.key, &found, asked_at);
             }
         }
     }
-    compute(&ticket, loader, seen, read_at).await
+    let held = held.or_else(|| inner.held(&ticket.key));
+    compute(&ticket, until, loader, held, seen, read_at).await
 }
 
-/// Runs the loader, and fills with what it brings.
+/// Runs the loader, and fills with what it brings. If it brings nothing, what is still `held` has to do.
 async fn compute<K, V>(
     ticket: &Ticket<K, V>,
+    until: Moment,
     loader: Loader<V>,
+    held: Option<V>,
     seen: Option<Seen>,
     read_at: Timestamp,
 ) -> Outcome<V>
@@ -153,15 +368,115 @@ where
     V: Clone + Send + Sync + 'static,
 {
     let inner = &ticket.inner;
+    let unless_done = Failing(ticket);
+    let _permit = inner.permit().await;
     schedule_point();
     // Drawn before the load: the value is as old as that.
     let version = if inner.below.is_some() { inner.context.versions.draw() } else { Version::ZERO };
     let begun = inner.clock().now();
-    let value = loader().await?;
+    let loaded = loader(held.clone()).await;
     schedule_point();
-    let load_cost = inner.clock().now().since(begun);
-    fill(ticket, &value, Filling { version, seen, read_at, load_cost }).await;
+    inner.clock().catch_up();
+    let ended = inner.clock().now();
+    let value = match loaded {
+        Ok(Loaded::New(value)) => value,
+        Ok(Loaded::Unchanged) => held.ok_or_else(unchanged_from_nothing)?,
+        Err(Failure::Nothing) => {
+            unless_done.done();
+            nothing_there(ticket, seen, read_at, version).await;
+            return Err(Failure::Nothing);
+        }
+        Err(failure) => {
+            drop(unless_done);
+            return make_do(ticket, failure, held);
+        }
+    };
+    // What comes when the time is over is answered to whoever still waits, and kept nowhere.
+    if ended < until {
+        let load_cost = ended.since(begun);
+        fill(ticket, &value, Filling { version, seen, read_at, load_cost }).await;
+    }
+    unless_done.done();
     Ok(Detailed { value, freshness: Freshness::Fresh, source: Source::Loader })
+}
+
+/// A load counts as failed unless it says otherwise: also one that panics or is dropped.
+struct Failing<'t, K, V>(&'t Ticket<K, V>)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static;
+
+impl<K, V> Failing<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn done(self) {
+        self.0.inner.load_done(&self.0.key, &self.0.options);
+        std::mem::forget(self);
+    }
+}
+
+impl<K, V> Drop for Failing<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        self.0.inner.load_failed(&self.0.key, &self.0.options);
+    }
+}
+
+/// No new value can be had: the old one is answered, if there is one and nobody has written the key since; else the error, which is
+/// remembered if it is to be.
+fn make_do<K, V>(ticket: &Ticket<K, V>, failure: Failure, held: Option<V>) -> Outcome<V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    let spare = inner.fallback(&ticket.key).or_else(|| {
+        let value = held.filter(|_| ticket.options.stale_on_error_for > Duration::ZERO)?;
+        Some(Detailed { value, freshness: Freshness::Stale, source: Source::Memory })
+    });
+    if let Some(spare) = spare.filter(|_| ticket.stands()) {
+        inner.context.tell(&Event::LoadFailed);
+        return Ok(spare);
+    }
+    remember(ticket, ticket.options.error_ttl, &failure);
+    Err(failure)
+}
+
+fn remember<K, V>(ticket: &Ticket<K, V>, ttl: Option<Duration>, failure: &Failure)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    if let (Some(negatives), Some(ttl)) = (&inner.negatives, ttl) {
+        let until = inner.clock().now().plus(ttl);
+        negatives.insert(ticket.key.clone(), failure.clone(), until, || ticket.stands());
+    }
+}
+
+/// The loader found that there is no value: what is left of one goes, here and in the truth if it is still what was read.
+async fn nothing_there<K, V>(ticket: &Ticket<K, V>, seen: Option<Seen>, read_at: Timestamp, version: Version)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let inner = &ticket.inner;
+    let now = inner.clock().now();
+    let options = &ticket.options;
+    inner.memory.remove_if(&ticket.key, |entry| {
+        ticket.stands() && entry.version() <= version && entry.state(now, options) != State::Fresh
+    });
+    if let Some(below) = &inner.below {
+        if let Ok(path) = below.path(&ticket.key) {
+            inner.bury(below, &path, seen, read_at).await;
+        }
+    }
+    remember(ticket, options.negative_ttl, &Failure::Nothing);
 }
 
 /// What a fill has to know of the load that it ends.
@@ -180,10 +495,14 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    let inner = &ticket.inner;
+    let (inner, options) = (&ticket.inner, &ticket.options);
     let now = inner.clock().wall();
-    let deadlines = inner.lifetimes.deadlines(Ttl::Default, now);
-    let entry = |deadlines| Resident::admitted(value.clone(), deadlines, now, filling.version, inner.clock());
+    let lifetime = options.lifetime(&ticket.key, value, Ttl::Default, &inner.dice);
+    let deadlines = options.deadlines(lifetime, now);
+    let entry = |deadlines| {
+        let entry = Resident::admitted(value.clone(), deadlines, now, filling.version, inner.clock());
+        ticket.dress(entry, Spent { lifetime, load_cost: filling.load_cost })
+    };
     let Some(below) = &inner.below else {
         ticket.admit(entry(deadlines));
         return;
@@ -191,7 +510,7 @@ where
     let admit = |deadlines| {
         ticket.admit(entry(deadlines).rechecked(filling.read_at, inner.context.recheck, inner.clock()));
     };
-    let degraded = || admit(inner.lifetimes.degraded(Ttl::Default, now));
+    let degraded = || admit(options.degraded(deadlines, now));
     let Some(seen) = filling.seen else { return degraded() };
     // A value that has no encoding is still an answer, and still worth keeping for a moment.
     let (Ok(path), Ok(record)) =
@@ -216,36 +535,4 @@ where
             degraded();
         }
     }
-}
-
-pub(crate) fn async_loader<V, F, L>(load: F) -> Loader<V>
-where
-    F: FnOnce() -> L + Send + 'static,
-    L: Future<Output = V> + Send + 'static,
-{
-    Box::new(|| Box::pin(async { Ok(load().await) }))
-}
-
-pub(crate) fn blocking_loader<V: Send + 'static, F>(load: F) -> Loader<V>
-where
-    F: FnOnce() -> V + Send + 'static,
-{
-    Box::new(|| Box::pin(async { Ok(load()) }))
-}
-
-pub(crate) fn fallible_loader<V, F, L, E>(load: F) -> Loader<V>
-where
-    F: FnOnce() -> L + Send + 'static,
-    L: Future<Output = Result<V, E>> + Send + 'static,
-    E: fmt::Display + Send + Sync + 'static,
-{
-    Box::new(|| Box::pin(async { load().await.map_err(Failure::of_loader) }))
-}
-
-pub(crate) fn fallible_blocking_loader<V: Send + 'static, F, E>(load: F) -> Loader<V>
-where
-    F: FnOnce() -> Result<V, E> + Send + 'static,
-    E: fmt::Display + Send + Sync + 'static,
-{
-    Box::new(|| Box::pin(async { load().map_err(Failure::of_loader) }))
 }

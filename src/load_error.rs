@@ -63,7 +63,12 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for LoadError<E> {
 /// types share.
 #[derive(Clone)]
 pub(crate) enum Failure {
-    Loader { error: Arc<dyn Any + Send + Sync>, text: Arc<str> },
+    Loader {
+        error: Arc<dyn Any + Send + Sync>,
+        text: Arc<str>,
+    },
+    /// The loader found that there is no value: an answer to those who can hear it.
+    Nothing,
     Cache(Error),
 }
 
@@ -84,8 +89,10 @@ impl Failure {
         match self {
             Self::Cache(error) => error,
             Self::Loader { text, .. } => {
-                Error::new(ErrorKind::Loader, "cache", "load").with_detail(text.to_string())
+                Error::new(ErrorKind::Loader, "cache", "load").with_source(Said(text))
             }
+            Self::Nothing => Error::new(ErrorKind::Loader, "cache", "load")
+                .with_detail("another caller's loader, which was joined, found that there is no value"),
         }
     }
 
@@ -96,7 +103,19 @@ impl Failure {
                 Ok(error) => LoadError::Loader(error),
                 Err(error) => LoadError::Cache(Self::Loader { error, text }.into_error()),
             },
-            Self::Cache(error) => LoadError::Cache(error),
+            failure @ (Self::Nothing | Self::Cache(_)) => LoadError::Cache(failure.into_error()),
         }
     }
 }
+
+/// What a loader said, to a caller who does not know the type it said it in.
+#[derive(Debug)]
+struct Said(Arc<str>);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Said {}

@@ -16,6 +16,7 @@ use crate::expiry::{Resident, State};
 use crate::flight::{self, Flight, Orphan, Outcome};
 use crate::load_error::Failure;
 use crate::lookup::{Detailed, Source};
+use crate::options::Spent;
 use crate::ticket::Ticket;
 
 impl<K, V> Inner<K, V>
@@ -30,7 +31,7 @@ where
             schedule_point();
             match flight.join(&self.context) {
                 Some(waiter) => return waiter.await,
-                None => self.inflight.forget_look(&key, flight.id()),
+                None => self.inflight.forget(&key, flight.id()),
             }
         }
     }
@@ -38,7 +39,7 @@ where
     fn look_flight(self: &Arc<Self>, key: &K) -> Arc<Flight<Option<V>>> {
         self.inflight.look(key, || {
             let id = flight::next_id();
-            let ticket = Ticket::of_flight(self, key, id);
+            let ticket = Ticket::of_flight(self, key, id, &self.options);
             Flight::new(id, Orphan::IsDropped, Box::pin(look_flight(ticket)))
         })
     }
@@ -54,14 +55,25 @@ where
     /// What memory holds fresh: a flight that was linked after another one had ended finds what that one brought.
     /// Not counted: the caller's own look was.
     pub(crate) fn fresh(&self, key: &K) -> Option<Detailed<V>> {
-        let entry = self.memory.peek(key).filter(|entry| entry.state(self.clock().now()) == State::Fresh)?;
-        Some(Detailed { value: entry.value, freshness: Freshness::Fresh, source: Source::Memory })
+        let value = self.peek_in(key, |state| state == State::Fresh)?;
+        Some(Detailed { value, freshness: Freshness::Fresh, source: Source::Memory })
     }
 
     /// What memory still has that is better than an error: usable, though the truth could not confirm it.
     pub(crate) fn fallback(&self, key: &K) -> Option<Detailed<V>> {
-        let entry = self.memory.peek(key).filter(|entry| entry.state(self.clock().now()) != State::Gone)?;
-        Some(Detailed { value: entry.value, freshness: Freshness::Stale, source: Source::Memory })
+        let value = self.held(key)?;
+        Some(Detailed { value, freshness: Freshness::Stale, source: Source::Memory })
+    }
+
+    /// What memory still has, however old.
+    pub(crate) fn held(&self, key: &K) -> Option<V> {
+        self.peek_in(key, |state| state != State::Gone)
+    }
+
+    fn peek_in(&self, key: &K, is_wanted: impl FnOnce(State) -> bool) -> Option<V> {
+        let now = self.clock().now();
+        self.memory
+            .peek_if(key, |entry| is_wanted(entry.state(now, &self.options)).then(|| entry.value.clone()))
     }
 
     /// What memory holds is let go of if this answer of the tiers outdates it: a tombstone kills every copy that it meets
@@ -75,7 +87,7 @@ where
             (Entry::Absent | Entry::Present(_), None) => return,
         };
         if is_on(Rule::O8) {
-            self.memory.remove_if(key, |entry| entry.version < outdated);
+            self.memory.remove_if(key, |entry| entry.version() < outdated);
         }
     }
 
@@ -90,7 +102,8 @@ where
             let found = below.tier.read_one(&path, intent).await?;
             let usable = found.usable(self.clock().wall());
             if let Some(record) = usable.filter(|record| below.decode(record).is_ok()) {
-                return Ok(Some((record.deadlines, found.trusted)));
+                let is_served = self.is_within_grace(record, self.clock().wall());
+                return Ok(is_served.then_some((record.deadlines, found.trusted)));
             }
             if usable.is_none() || intent.asks_truth() || below.is_truth(found.from) {
                 self.heed(key, &found, asked_at);
@@ -100,8 +113,20 @@ where
         }
     }
 
-    /// Removes an unreadable record, if it is still the one that was read.
-    async fn bury(&self, below: &Below<K, V>, path: &Path<'_>, seen: Option<Seen>, read_at: Timestamp) {
+    /// False for a record that is kept only for the case that no new value can be had.
+    fn is_within_grace(&self, record: &Record, now: Timestamp) -> bool {
+        let fresh_until = record.deadlines.fresh_until;
+        now < fresh_until || now < fresh_until.plus(self.options.stale_for)
+    }
+
+    /// Removes a record that is unreadable or has no successor, if it is still the one that was read.
+    pub(crate) async fn bury(
+        &self,
+        below: &Below<K, V>,
+        path: &Path<'_>,
+        seen: Option<Seen>,
+        read_at: Timestamp,
+    ) {
         let Some(seen) = seen else { return };
         let version = self.context.versions.draw();
         let guard = Guard::Unchanged(seen);
@@ -113,8 +138,17 @@ where
 
 /// What a look below memory came to.
 pub(crate) enum Looked<V> {
-    Usable(Detailed<V>),
-    Nothing { seen: Option<Seen>, read_at: Timestamp },
+    Usable(Usable<V>),
+    /// Kept only for the case that no new value can be had.
+    Spare {
+        value: V,
+        seen: Option<Seen>,
+        read_at: Timestamp,
+    },
+    Nothing {
+        seen: Option<Seen>,
+        read_at: Timestamp,
+    },
     Failed(Error),
 }
 
@@ -127,8 +161,8 @@ where
         return Ok(fresh.map(Some));
     }
     match look_below(&ticket, Intent::Look).await {
-        Looked::Usable(detailed) => Ok(detailed.map(Some)),
-        Looked::Nothing { .. } => Ok(Detailed::nowhere(None)),
+        Looked::Usable(found) => Ok(found.detailed.map(Some)),
+        Looked::Nothing { .. } | Looked::Spare { .. } => Ok(Detailed::nowhere(None)),
         Looked::Failed(error) => match ticket.inner.fallback(&ticket.key) {
             Some(detailed) => Ok(detailed.map(Some)),
             None => Err(Failure::Cache(error)),
@@ -163,7 +197,8 @@ where
         schedule_point();
         let (seen, read_at) = (found.seen, found.read_at);
         match take_in(ticket, below, &found) {
-            Taken::Usable(detailed) => return Looked::Usable(detailed),
+            Taken::Usable(found) => return Looked::Usable(found),
+            Taken::Spare(value) => return Looked::Spare { value, seen, read_at },
             Taken::Nothing => {
                 inner.heed(&ticket.key, &found, asked_at);
                 return Looked::Nothing { seen, read_at };
@@ -186,7 +221,9 @@ where
 
 /// What became of an answer of the tiers.
 pub(crate) enum Taken<V> {
-    Usable(Detailed<V>),
+    Usable(Usable<V>),
+    /// Kept only for the case that no new value can be had.
+    Spare(V),
     Nothing,
     Unreadable {
         /// The truth holds it, not only a copy.
@@ -194,6 +231,12 @@ pub(crate) enum Taken<V> {
         /// This codec and schema wrote it: it is damaged, not foreign.
         ours: bool,
     },
+}
+
+/// A value of the tiers that is served, and whether a new one is wanted.
+pub(crate) struct Usable<V> {
+    pub(crate) detailed: Detailed<V>,
+    pub(crate) is_due: bool,
 }
 
 /// Decodes what was found, admits it, then has it promoted: what does not decode goes nowhere.
@@ -206,7 +249,7 @@ where
         promote(ticket, found);
     }
     let taken = admit_found(ticket, below, found);
-    if is_on(Rule::DecodeBeforePromote) && matches!(taken, Taken::Usable(_)) {
+    if is_on(Rule::DecodeBeforePromote) && matches!(taken, Taken::Usable(_) | Taken::Spare(_)) {
         promote(ticket, found);
     }
     taken
@@ -230,14 +273,25 @@ where
     };
     let trusted = found.trusted || !is_on(Rule::O7);
     let freshness = if trusted { record.freshness(now) } else { Freshness::Stale };
+    let fresh_until = record.deadlines.fresh_until;
+    let lifetime = (!fresh_until.is_never()).then(|| fresh_until.since(record.written_at));
     let entry =
-        Resident::admitted(value.clone(), record.deadlines, record.written_at, record.version, inner.clock())
-            .rechecked(confirmed_at(found, record), inner.context.recheck, inner.clock());
+        Resident::admitted(value.clone(), record.deadlines, record.written_at, record.version, inner.clock());
+    let entry = ticket.dress(entry, Spent { lifetime, load_cost: record.load_cost });
+    let is_due = entry.state(inner.clock().now(), &ticket.options) != State::Fresh;
+    let entry = entry.rechecked(confirmed_at(found, record), inner.context.recheck, inner.clock());
     // An untrusted copy is answered but not kept: the next reader asks again.
     if trusted {
         ticket.admit(entry);
     }
-    Taken::Usable(Detailed { value, freshness, source: Source::Tier(found.from) })
+    if !inner.is_within_grace(record, now) {
+        return Taken::Spare(value);
+    }
+    let is_due = is_due || freshness == Freshness::Stale;
+    Taken::Usable(Usable {
+        detailed: Detailed { value, freshness, source: Source::Tier(found.from) },
+        is_due,
+    })
 }
 
 /// Since when a record counts as confirmed: just now, if the truth itself answered.

@@ -73,6 +73,14 @@ impl<T> Detailed<T> {
         Self { value, freshness: Freshness::Fresh, source: Source::Nowhere }
     }
 
+    /// A loader found that there is no value.
+    pub(crate) fn nothing_loaded() -> Self
+    where
+        T: Default,
+    {
+        Self { value: T::default(), freshness: Freshness::Fresh, source: Source::Loader }
+    }
+
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Detailed<U> {
         Detailed { value: change(self.value), freshness: self.freshness, source: self.source }
     }
@@ -93,6 +101,10 @@ impl<T, E> Lookup<T, E> {
     /// What is known already.
     pub(crate) fn known(answer: Result<T, E>) -> Self {
         Self(answer.map_or_else(State::Failed, |value| State::Ready(Detailed::nowhere(value))))
+    }
+
+    pub(crate) fn answered(answer: Result<Detailed<T>, E>) -> Self {
+        Self(answer.map_or_else(State::Failed, State::Ready))
     }
 
     pub(crate) fn failed(error: E) -> Self {

@@ -6,9 +6,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use nanotier_engine::{Equivalent, OwnedFrom};
-use nanotier_tier::{Freshness, Intent, Path, Record, Result, Tier, Version};
+use nanotier_tier::{Intent, Path, Record, Result, Tier, Version};
 
 use crate::cache::{Cache, Inner};
+use crate::expiry::Good;
 use crate::look::{Taken, take_in};
 use crate::lookup::{Detailed, Lookup};
 use crate::ticket::Ticket;
@@ -37,16 +38,16 @@ where
         let mut missing: Vec<(usize, K)> = Vec::new();
         let mut stale: Vec<K> = Vec::new();
         for (index, key) in keys.into_iter().enumerate() {
-            let resident = self.resident(key);
+            let resident = self.near(key);
             match resident {
                 None => missing.push((index, K::owned_from(key))),
-                Some((_, Freshness::Stale)) if self.0.below.is_some() => stale.push(K::owned_from(key)),
+                Some((_, Good::Stale)) if self.0.below.is_some() => stale.push(K::owned_from(key)),
                 Some(_) => {}
             }
             values.push(Ok(resident.map(|(value, _)| value)));
         }
         self.0.look_many_behind(stale);
-        if missing.is_empty() || self.0.below.is_none() {
+        if missing.is_empty() || self.0.below.is_none() || self.1.options.bypass {
             return Lookup::ready(Detailed::nowhere(values));
         }
         let inner = self.0.clone();
@@ -70,14 +71,16 @@ where
         let Some(below) = &self.0.below else {
             let stored = entries
                 .into_iter()
-                .map(|(key, value)| self.0.while_open(|| self.0.insert_in_memory(key, value, Ttl::Default)));
+                .map(|(key, value)| self.0.while_open(|| self.insert_in_memory(key, value, Ttl::Default)));
             return Lookup::ready(Detailed::nowhere(stored.collect()));
         };
         self.0.clock().catch_up();
         let now = self.0.clock().wall();
-        let deadlines = self.0.lifetimes.deadlines(Ttl::Default, now);
+        let options = &self.1.options;
         let items = entries.into_iter().map(|(key, value)| {
             below.path(&key)?;
+            let deadlines =
+                options.deadlines(options.lifetime(&key, &value, Ttl::Default, &self.0.dice), now);
             let record = below.record(&value, deadlines, Version::ZERO, now)?;
             Ok((key, Some((value, record))))
         });
@@ -129,7 +132,8 @@ where
             }));
         }
         answered_by.reverse();
-        let begun: Vec<_> = begun.into_iter().map(|(key, value)| self.0.begin(key, value)).collect();
+        let begun: Vec<_> =
+            begun.into_iter().map(|(key, value)| self.0.begin(key, value, &self.1.options)).collect();
         let inner = self.0.clone();
         self.finish(|attended| async move {
             let settled = inner.settle_all(begun, &attended).await;
@@ -155,7 +159,7 @@ where
     fn enter_all(self: &Arc<Self>, keys: Vec<K>) -> Vec<Ticket<K, V>> {
         let enter = |key| {
             self.inflight.enter(&key);
-            Ticket { inner: self.clone(), key, flight: None }
+            Ticket { inner: self.clone(), key, flight: None, options: self.options.clone() }
         };
         keys.into_iter().map(enter).collect()
     }
@@ -199,7 +203,8 @@ where
                 let key = &tickets[index].key;
                 values[index] = match found {
                     Ok(found) => match take_in(&tickets[index], below, &found) {
-                        Taken::Usable(detailed) => Ok(Some(detailed.value)),
+                        Taken::Usable(found) => Ok(Some(found.detailed.value)),
+                        Taken::Spare(_) => Ok(None),
                         Taken::Unreadable { in_truth: false, .. } if !intent.asks_truth() => {
                             unread.push(index);
                             continue;

@@ -278,7 +278,12 @@ where
                 Some(key) => {
                     // In flight from before the read: a write that comes between keeps what is read out of memory.
                     self.inflight.enter(&key);
-                    tickets.push(Ticket { inner: self.clone(), key, flight: None });
+                    tickets.push(Ticket {
+                        inner: self.clone(),
+                        key,
+                        flight: None,
+                        options: self.options.clone(),
+                    });
                 }
                 None => come.passed_over += 1,
             }

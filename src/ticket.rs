@@ -7,6 +7,7 @@ use nanotier_tier::Version;
 
 use crate::cache::Inner;
 use crate::expiry::{Resident, State};
+use crate::options::{Options, Spent};
 
 /// A flight's right to admit what it brings, and its duty to leave.
 pub(crate) struct Ticket<K, V>
@@ -18,6 +19,8 @@ where
     pub(crate) key: K,
     /// The flight; `None` for a writer.
     pub(crate) flight: Option<u64>,
+    /// What the call says that began it.
+    pub(crate) options: Arc<Options<K, V>>,
 }
 
 impl<K, V> Drop for Ticket<K, V>
@@ -36,20 +39,35 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// The ticket of a flight. The flight's start has counted it already.
-    pub(crate) fn of_flight(inner: &Arc<Inner<K, V>>, key: &K, flight: u64) -> Self {
-        Self { inner: inner.clone(), key: key.clone(), flight: Some(flight) }
+    pub(crate) fn of_flight(
+        inner: &Arc<Inner<K, V>>,
+        key: &K,
+        flight: u64,
+        options: &Arc<Options<K, V>>,
+    ) -> Self {
+        Self { inner: inner.clone(), key: key.clone(), flight: Some(flight), options: options.clone() }
+    }
+
+    /// What memory needs to know of an entry besides its end.
+    pub(crate) fn dress(&self, entry: Resident<V>, spent: Spent) -> Resident<V> {
+        self.options.dress(entry, spent, self.inner.clock().now(), &self.inner.dice)
+    }
+
+    /// True as long as nobody has written the key since the flight began, and the flight has not been ended.
+    pub(crate) fn stands(&self) -> bool {
+        self.inner.inflight.is_linked(&self.key, self.flight)
     }
 
     /// Puts an entry into memory unless a newer write forbids it. The check and the insert are one step.
     pub(crate) fn admit(&self, entry: Resident<V>) -> bool {
-        let (inner, version) = (&*self.inner, entry.version);
+        let (inner, version) = (&*self.inner, entry.version());
         let now = inner.clock().now();
         let admitted = inner.memory.insert_if(self.key.clone(), entry, |resident| {
             let stands = resident.is_some_and(|resident| match self.flight {
                 // Where memory is the truth there are no versions, but whoever loads found nothing fresh: what is fresh
-                // now was written meanwhile.
-                Some(_) if version == Version::ZERO => resident.state(now) == State::Fresh,
-                _ => resident.version > version,
+                // now was written meanwhile. One for which a new value is wanted was there before.
+                Some(_) if version == Version::ZERO => resident.state(now, &self.options) == State::Fresh,
+                _ => resident.version() > version,
             });
             !stands && inner.inflight.admits(&self.key, self.flight, version)
         });

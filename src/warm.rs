@@ -665,7 +665,7 @@ impl<K, V: 'static> Warm<K, V> {
         let entry = match times.truth {
             Truth::Memory => entry,
             Truth::Known(_) => entry.rechecked(record.confirmed_at, recheck, clock),
-            Truth::Shared => Resident { recheck_at: clock.now(), ..entry },
+            Truth::Shared => entry.recheck_at(clock.now()),
         };
         Ok(Some((key, entry)))
     }
@@ -763,7 +763,7 @@ where
             if seen % TELL_EVERY == 0 {
                 self.options.tell(WarmPhase::Saving, seen, about.max(seen));
             }
-            if entry.state(clock.now()) == State::Gone {
+            if entry.state(clock.now(), &inner.options) == State::Gone {
                 continue;
             }
             let key = (self.seam.key_bytes)(&key);
@@ -790,18 +790,18 @@ where
         self.seam.codec.encode(&entry.value, &mut bytes)?;
         let value = Encoded::new(Bytes::from(bytes), self.seam.fingerprint);
         let (clock, recheck) = (inner.clock(), inner.context.recheck);
-        let confirmed_at = if entry.recheck_at.is_never() {
+        let confirmed_at = if entry.checked_at().is_never() {
             saved_at
         } else {
-            clock.timestamp_of(entry.recheck_at).minus(recheck)
+            clock.timestamp_of(entry.checked_at()).minus(recheck)
         };
         Ok(Record {
             deadlines: nanotier_tier::Deadlines {
-                fresh_until: clock.timestamp_of(entry.fresh_until),
-                usable_until: clock.timestamp_of(entry.usable_until),
+                fresh_until: clock.timestamp_of(entry.fresh_until()),
+                usable_until: clock.timestamp_of(entry.usable_until()),
             },
             confirmed_at,
-            version: entry.version,
+            version: entry.version(),
             ..Record::new(value, saved_at)
         })
     }

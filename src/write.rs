@@ -6,6 +6,7 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nanotier_engine::{Compute, Equivalent, OwnedFrom};
 use nanotier_tier::rules::{Rule, is_on};
@@ -20,6 +21,8 @@ use crate::cache::{Cache, Inner};
 use crate::expiry::{Resident, State};
 use crate::finish::{Attended, Finish};
 use crate::lookup::{Detailed, Lookup};
+use crate::negative::Negatives;
+use crate::options::{Options, Spent};
 use crate::ticket::Ticket;
 use crate::ttl::{TimeLeft, Ttl};
 
@@ -57,11 +60,12 @@ where
     pub fn insert_for(&self, key: K, value: V, ttl: impl Into<Ttl>) -> Lookup<()> {
         let ttl = ttl.into();
         let Some(below) = &self.0.below else {
-            return Lookup::known(self.0.while_open(|| self.0.insert_in_memory(key, value, ttl)));
+            return Lookup::known(self.0.while_open(|| self.insert_in_memory(key, value, ttl)));
         };
         self.0.clock().catch_up();
         let now = self.0.clock().wall();
-        let deadlines = self.0.lifetimes.deadlines(ttl, now);
+        let options = &self.1.options;
+        let deadlines = options.deadlines(options.lifetime(&key, &value, ttl, &self.0.dice), now);
         let record = below.path(&key).and_then(|_| below.record(&value, deadlines, Version::ZERO, now));
         match record {
             Ok(record) => self.begin_one(key, Some((value, record))),
@@ -94,7 +98,7 @@ where
     }
 
     fn begin_one(&self, key: K, value: Option<(V, Record)>) -> Lookup<()> {
-        let begun = self.0.begin(key, value);
+        let begun = self.0.begin(key, value, &self.1.options);
         self.finish(|attended| async move {
             match begun.inner().settle_all(vec![begun], &attended).await.pop() {
                 Some(result) => result.map(Detailed::nowhere),
@@ -139,7 +143,9 @@ where
             let removed = self.0.while_open(|| {
                 self.0.in_memory(&key, || {
                     self.0.memory.remove_if(&key, |entry| {
-                        taken = entry.freshness(now).map(|_| entry.value.clone());
+                        let is_seen =
+                            entry.state(now, &self.1.options).good().is_some() && !entry.is_idle(now);
+                        taken = is_seen.then(|| entry.value.clone());
                         true
                     })
                 })
@@ -150,7 +156,7 @@ where
             return Lookup::failed(error);
         }
         self.0.clock().catch_up();
-        let begun = self.0.begin(key, None);
+        let begun = self.0.begin(key, None, &self.1.options);
         self.finish(|attended| async move {
             let mut begun = begun;
             for _ in 0..TRIES_MAX {
@@ -180,13 +186,13 @@ where
     {
         let (key, ttl) = (K::owned_from(key), ttl.into());
         if self.0.below.is_none() {
-            return Lookup::known(self.0.while_open(|| self.0.touch_in_memory(key, ttl)));
+            return Lookup::known(self.0.while_open(|| self.touch_in_memory(key, ttl)));
         }
         self.0.clock().catch_up();
-        let inner = self.0.clone();
-        self.finish(
-            |attended| async move { inner.touch_below(key, ttl, attended).await.map(Detailed::nowhere) },
-        )
+        let (inner, options) = (self.0.clone(), self.1.options.clone());
+        self.finish(|attended| async move {
+            inner.touch_below(key, ttl, &options, attended).await.map(Detailed::nowhere)
+        })
     }
 
     /// How long the value of `key` has left: by memory, else by the tiers. `None` if nobody has it. No use of the entry.
@@ -199,8 +205,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
-        let now = self.0.clock().now();
-        let resident = self.0.memory.peek_if(key, |entry| entry.freshness(now).map(|_| entry.time_left(now)));
+        let resident = self.peek_near(key, |entry, now| entry.time_left(now, &self.1.options));
         if resident.is_some() || self.0.below.is_none() {
             return Lookup::ready(Detailed::nowhere(resident));
         }
@@ -208,13 +213,15 @@ where
         Lookup::below(async move {
             let left = match inner.peek_below(&key).await {
                 Ok(found) => {
-                    found.map(|(deadlines, trusted)| left_of(deadlines, trusted, inner.clock().wall()))
+                    let (stale_for, now) = (inner.options.stale_for, inner.clock().wall());
+                    found.map(|(deadlines, trusted)| left_of(deadlines, trusted, stale_for, now))
                 }
                 Err(error) => {
                     // What could not be confirmed is stale.
                     let now = inner.clock().now();
                     let left = |entry: &Resident<V>| {
-                        (entry.state(now) != State::Gone).then(|| entry.usable_until.since(now))
+                        (entry.state(now, &inner.options) != State::Gone)
+                            .then(|| entry.usable_until().since(now))
                     };
                     Some(TimeLeft::Stale(inner.memory.peek_if(&key, left).ok_or(error)?))
                 }
@@ -235,6 +242,7 @@ where
             return Lookup::known(self.0.while_open(|| {
                 self.0.inflight.raise_all(Version::ZERO);
                 self.0.memory.clear();
+                self.0.negatives.iter().for_each(Negatives::clear);
                 self.0.inflight.raise_all(Version::ZERO);
             }));
         }
@@ -322,8 +330,11 @@ where
     fn settle_memory(self) {
         let Some((value, record)) = self.value else { return };
         let inner = &self.writer.0.inner;
+        let fresh_until = record.deadlines.fresh_until;
+        let lifetime = (!fresh_until.is_never()).then(|| fresh_until.since(record.written_at));
         let entry =
             Resident::admitted(value, record.deadlines, record.written_at, self.version, inner.clock());
+        let entry = self.writer.0.dress(entry, Spent { lifetime, load_cost: Duration::ZERO });
         let recheck = inner.context.recheck;
         self.writer.0.admit(entry.rechecked(record.written_at, recheck, inner.clock()));
     }
@@ -381,9 +392,14 @@ where
     }
 
     /// Begins a write: the floor rises, flights lose their key, memory lets go.
-    pub(crate) fn begin(self: &Arc<Self>, key: K, value: Option<(V, Record)>) -> Begun<K, V> {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        key: K,
+        value: Option<(V, Record)>,
+        options: &Arc<Options<K, V>>,
+    ) -> Begun<K, V> {
         self.inflight.enter(&key);
-        let writer = Writer(Ticket { inner: self.clone(), key, flight: None });
+        let writer = Writer(Ticket { inner: self.clone(), key, flight: None, options: options.clone() });
         let version = self.context.versions.draw();
         let as_of = self.clock().wall();
         self.inflight.raise(&writer.0.key, version);
@@ -391,6 +407,7 @@ where
         if is_on(Rule::O6) {
             self.memory.remove(&writer.0.key);
         }
+        self.forget_negative(&writer.0.key);
         let value = value.map(|(value, record)| (value, Record { version, ..record }));
         Begun { writer, value, version, as_of }
     }
@@ -436,7 +453,13 @@ where
         results.into_iter().map(|result| result.unwrap_or_else(contended)).collect()
     }
 
-    async fn touch_below(self: Arc<Self>, key: K, ttl: Ttl, attended: Attended) -> Result<bool> {
+    async fn touch_below(
+        self: Arc<Self>,
+        key: K,
+        ttl: Ttl,
+        options: &Arc<Options<K, V>>,
+        attended: Attended,
+    ) -> Result<bool> {
         let below = self.below()?;
         for _ in 0..TRIES_MAX {
             let asked_at = self.context.versions.draw();
@@ -454,9 +477,9 @@ where
                 // Dead before anything was written: what others wrote since is theirs.
                 return Ok(false);
             }
-            let deadlines = self.lifetimes.deadlines(ttl, now);
+            let deadlines = options.deadlines(options.lifetime(&key, &value, ttl, &self.dice), now);
             let record = Record { deadlines, written_at: now, confirmed_at: now, ..record.clone() };
-            let begun = self.begin(key.clone(), Some((value, record)));
+            let begun = self.begin(key.clone(), Some((value, record)), options);
             let write = Write { guard: Guard::Unchanged(seen), ..begun.write(below)? };
             match below.tier.write_one(&write).await? {
                 Wrote::Done => {
@@ -478,6 +501,7 @@ where
         if is_on(Rule::O6) {
             self.memory.clear();
         }
+        self.negatives.iter().for_each(Negatives::clear);
     }
 
     async fn clear_below(self: Arc<Self>, mut version: Version, attended: Attended) -> Result<()> {
@@ -510,8 +534,16 @@ where
     pub(crate) fn in_memory<R>(&self, key: &K, write: impl FnOnce() -> R) -> R {
         self.unlink_if_any(key);
         let result = write();
+        self.forget_negative(key);
         self.unlink_if_any(key);
         result
+    }
+
+    /// A write outdates what a loader said of a key: flights have lost it by now.
+    fn forget_negative(&self, key: &K) {
+        if let Some(negatives) = &self.negatives {
+            negatives.remove(key);
+        }
     }
 
     #[inline]
@@ -520,42 +552,43 @@ where
             self.inflight.unlink(key);
         }
     }
+}
 
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     pub(crate) fn insert_in_memory(&self, key: K, value: V, ttl: Ttl) {
-        let (fresh_until, usable_until) = self.moments(ttl);
-        let entry =
-            Resident { value, fresh_until, usable_until, recheck_at: Moment::NEVER, version: Version::ZERO };
-        if self.inflight.is_idle() {
+        let (inner, options, now) = (&self.0, &self.1.options, self.0.clock().now());
+        let lifetime = options.lifetime(&key, &value, ttl, &inner.dice);
+        let (fresh_until, usable_until) = options.moments(lifetime, now);
+        let spent = Spent { lifetime, load_cost: Duration::ZERO };
+        let entry = options.dress(Resident::until(value, fresh_until, usable_until), spent, now, &inner.dice);
+        if inner.inflight.is_idle() && inner.negatives.is_none() {
             // A load that begins from here on overlaps this call, and may well come after it.
-            self.memory.insert(key, entry);
+            inner.memory.insert(key, entry);
             return;
         }
         let stored = key.clone();
-        self.in_memory(&key, || self.memory.insert(stored, entry));
+        inner.in_memory(&key, || inner.memory.insert(stored, entry));
     }
 
     fn touch_in_memory(&self, key: K, ttl: Ttl) -> bool {
-        let now = self.clock().now();
-        let (fresh_until, usable_until) = self.moments(ttl);
-        let touched = self.memory.compute(key, |entry| match entry {
-            Some(entry) if entry.freshness(now).is_some() => {
-                Compute::Put(Resident { fresh_until, usable_until, ..entry.clone() })
+        let (inner, options, now) = (&self.0, &self.1.options, self.0.clock().now());
+        let mut touched = false;
+        let owned = key.clone();
+        inner.memory.compute(key, |entry| match entry {
+            Some(entry) if entry.state(now, options).good().is_some() && !entry.is_idle(now) => {
+                touched = true;
+                let lifetime = options.lifetime(&owned, &entry.value, ttl, &inner.dice);
+                let (fresh_until, usable_until) = options.moments(lifetime, now);
+                entry.used(now);
+                Compute::Put(entry.clone().living(fresh_until, usable_until))
             }
             _ => Compute::Keep,
         });
-        touched.is_some_and(|entry| entry.fresh_until == fresh_until && entry.usable_until == usable_until)
-    }
-
-    /// The deadlines of an entry that begins now and never leaves memory.
-    fn moments(&self, ttl: Ttl) -> (Moment, Moment) {
-        let ttl = match ttl {
-            Ttl::Default => self.lifetimes.ttl,
-            Ttl::For(ttl) => Some(ttl),
-            Ttl::Forever => None,
-        };
-        let Some(ttl) = ttl else { return (Moment::NEVER, Moment::NEVER) };
-        let fresh_until = self.clock().now().plus(ttl);
-        (fresh_until, fresh_until.plus(self.lifetimes.grace(ttl)))
+        touched
     }
 }
 
@@ -574,21 +607,22 @@ where
 }
 
 impl<V> Resident<V> {
-    fn time_left(&self, now: Moment) -> TimeLeft {
-        if self.fresh_until.is_never() {
+    fn time_left<K>(&self, now: Moment, options: &Options<K, V>) -> TimeLeft {
+        let fresh_until = self.fresh_until();
+        if fresh_until.is_never() {
             TimeLeft::Forever
-        } else if now < self.fresh_until {
-            TimeLeft::Fresh(self.fresh_until.since(now))
+        } else if now < fresh_until {
+            TimeLeft::Fresh(fresh_until.since(now))
         } else {
-            TimeLeft::Stale(self.usable_until.since(now))
+            TimeLeft::Stale(self.usable_until().min(fresh_until.plus(options.stale_for)).since(now))
         }
     }
 }
 
-/// The time left to a usable record. One that is not trusted is stale.
-fn left_of(deadlines: Deadlines, trusted: bool, now: Timestamp) -> TimeLeft {
+/// The time left to a usable record, for one who takes what is stale for so long. One that is not trusted is stale.
+fn left_of(deadlines: Deadlines, trusted: bool, stale_for: Duration, now: Timestamp) -> TimeLeft {
     if !trusted || now >= deadlines.fresh_until {
-        TimeLeft::Stale(deadlines.usable_until.since(now))
+        TimeLeft::Stale(deadlines.usable_until.min(deadlines.fresh_until.plus(stale_for)).since(now))
     } else if deadlines.fresh_until.is_never() {
         TimeLeft::Forever
     } else {

@@ -1,0 +1,52 @@
+//! A user's loader as it travels: boxed once, on a miss.
+
+use std::fmt;
+use std::future::Future;
+
+use nanotier_tier::{BoxFuture, Result};
+
+use crate::load_error::Failure;
+
+/// What a load brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded<V> {
+    /// A value.
+    New(V),
+    /// The value that the loader was shown is as good as ever.
+    Unchanged,
+}
+
+impl<V> Loaded<V> {
+    pub(crate) fn if_ok<E: fmt::Display + Send + Sync + 'static>(
+        answer: Result<V, E>,
+    ) -> Result<Self, Failure> {
+        answer.map(Self::New).map_err(Failure::of_loader)
+    }
+
+    pub(crate) fn if_some(answer: Option<V>) -> Result<Self, Failure> {
+        answer.map(Self::New).ok_or(Failure::Nothing)
+    }
+}
+
+/// Given the value that is to be replaced, if there is one.
+pub(crate) type Loader<V> =
+    Box<dyn FnOnce(Option<V>) -> BoxFuture<'static, Result<Loaded<V>, Failure>> + Send>;
+
+pub(crate) fn asynchronous<V, F, L>(
+    load: F,
+    judge: impl FnOnce(L::Output) -> Result<Loaded<V>, Failure> + Send + 'static,
+) -> Loader<V>
+where
+    V: Send + 'static,
+    F: FnOnce(Option<V>) -> L + Send + 'static,
+    L: Future + Send + 'static,
+{
+    Box::new(|held| Box::pin(async { judge(load(held).await) }))
+}
+
+/// It runs where the load is driven.
+pub(crate) fn blocking<V: Send + 'static>(
+    load: impl FnOnce(Option<V>) -> Result<Loaded<V>, Failure> + Send + 'static,
+) -> Loader<V> {
+    Box::new(|held| Box::pin(async { load(held) }))
+}
