@@ -154,6 +154,11 @@ impl<V> Resident<V> {
         self.with(|_| {})
     }
 
+    /// The same, claimed as another one was.
+    pub(crate) fn claimed(self, claim: Claim) -> Self {
+        self.with(|extra| extra.claim = claim)
+    }
+
     /// The same, gone once nobody has read it for so long.
     pub(crate) fn idle_after(self, idle_max: Duration, now: Moment) -> Self {
         self.with(|extra| {
@@ -166,6 +171,11 @@ impl<V> Resident<V> {
     pub(crate) fn living(self, fresh_until: Moment, usable_until: Moment) -> Self {
         let due = fresh_until.min(self.checked_at());
         Self { due, fresh_until, usable_until, ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn due(&self) -> Moment {
+        self.due
     }
 
     pub(crate) fn fresh_until(&self) -> Moment {

@@ -209,9 +209,10 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             let at_end = state.at_end.take()?;
             (state.work.take(), at_end)
         };
+        // Before the work goes: as long as it is there it can be seen whether the key was written meanwhile.
+        let outcome = catch_unwind(AssertUnwindSafe(|| at_end(why)));
         // The user's code, and so is what it owns: a panic of either is nobody's who waits here.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(work)));
-        let outcome = catch_unwind(AssertUnwindSafe(|| at_end(why)));
         Some(self.settle(outcome.unwrap_or_else(|panic| Err(Failure::Cache(panicked(panic.as_ref()))))))
     }
 }

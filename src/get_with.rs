@@ -36,7 +36,7 @@ where
     /// [`Reentrant`](nanotier_tier::ErrorKind::Reentrant) if the loader asks for its own key itself (through a task or
     /// thread of its own it waits for itself, until that deadline);
     /// [`Loader`](nanotier_tier::ErrorKind::Loader) if another caller's fallible load was joined and failed: what that loader said is
-    /// its [`source`](std::error::Error::source);
+    /// its [`cause`](nanotier_tier::Error::cause);
     /// [`Closed`](nanotier_tier::ErrorKind::Closed) after [`close`](Cache::close).
     /// A tier that fails is no error here: the loader has the answer.
     #[inline]

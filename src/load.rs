@@ -206,14 +206,13 @@ where
     fn end_load(&self, key: &K, flight: u64, why: Error) -> Outcome<V> {
         let stands = self.inflight.is_linked(key, Some(flight));
         self.inflight.forget(key, flight);
-        self.load_failed(key, &self.options);
-        match self.fallback(key) {
-            Some(spare) if stands => {
-                self.context.tell(&Event::LoadFailed);
-                Ok(spare)
-            }
-            _ => Err(Failure::Cache(why)),
+        if !stands {
+            return Err(Failure::Cache(why));
         }
+        self.load_failed(key, &self.options);
+        let spare = self.fallback(key).ok_or(Failure::Cache(why))?;
+        self.context.tell(&Event::LoadFailed);
+        Ok(spare)
     }
 
     /// The next load of a key that has an old value begins after a pause.
@@ -412,7 +411,9 @@ where
     V: Clone + Send + Sync + 'static,
 {
     fn done(self) {
-        self.0.inner.load_done(&self.0.key, &self.0.options);
+        if self.0.stands() {
+            self.0.inner.load_done(&self.0.key, &self.0.options);
+        }
         std::mem::forget(self);
     }
 }
@@ -423,7 +424,10 @@ where
     V: Clone + Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        self.0.inner.load_failed(&self.0.key, &self.0.options);
+        // Of a key that was written meanwhile nothing is known, and a flight that was ended has said so.
+        if self.0.stands() {
+            self.0.inner.load_failed(&self.0.key, &self.0.options);
+        }
     }
 }
 

@@ -91,6 +91,18 @@ where
         }
     }
 
+    /// The same value, found anew, is left alone by loaders for as long as it was before.
+    fn still_claimed(&self, key: &K, entry: Resident<V>) -> Resident<V> {
+        let version = entry.version();
+        let held = self
+            .memory
+            .peek_if(key, |held| if held.version() == version { held.claim().cloned() } else { None });
+        match held {
+            Some(claim) => entry.claimed(claim),
+            None => entry,
+        }
+    }
+
     /// What the tiers have that can be used and read, without moving it, and whether it is to be trusted. A copy that
     /// cannot be read is passed over.
     pub(crate) async fn peek_below(&self, key: &K) -> Result<Option<(Deadlines, bool)>> {
@@ -278,6 +290,7 @@ where
     let entry =
         Resident::admitted(value.clone(), record.deadlines, record.written_at, record.version, inner.clock());
     let entry = ticket.dress(entry, Spent { lifetime, load_cost: record.load_cost });
+    let entry = inner.still_claimed(&ticket.key, entry);
     let is_due = entry.state(inner.clock().now(), &ticket.options) != State::Fresh;
     let entry = entry.rechecked(confirmed_at(found, record), inner.context.recheck, inner.clock());
     // An untrusted copy is answered but not kept: the next reader asks again.

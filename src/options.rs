@@ -417,3 +417,31 @@ impl<K, V> fmt::Debug for Options<K, V> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_early_expiry_comes_the_sooner_the_longer_the_load_took() {
+        let dice = Dice::new(5);
+        let options = Options::<(), ()>::default().ttl(Duration::from_secs(1000)).early_expiry(2.0);
+        let end = Moment::from_millis(1_000_000);
+        // How long before its end a new value is wanted, on average.
+        let mean_ms = |cost_ms: u64| {
+            let spent = Spent { lifetime: options.ttl, load_cost: Duration::from_millis(cost_ms) };
+            let early = |_| {
+                let entry =
+                    options.dress(Resident::until((), end, end), spent, Moment::from_millis(0), &dice);
+                end.since(entry.due()).as_secs_f64() * 1000.0
+            };
+            (0..10_000).map(early).sum::<f64>() / 10_000.0
+        };
+        for cost_ms in [10, 100, 1000] {
+            // The mean of -ln of an even share is 1.
+            let expected = 2.0 * f64::from(u32::try_from(cost_ms).unwrap());
+            let mean = mean_ms(cost_ms);
+            assert!((mean / expected - 1.0).abs() < 0.06, "{mean} instead of {expected}");
+        }
+    }
+}
