@@ -46,13 +46,15 @@ impl Clone for Used {
 }
 
 impl Extra {
-    const NONE: Self = Self {
-        version: Version::ZERO,
-        recheck_at: Moment::NEVER,
-        claim: Claim::new(),
-        idle_max: None,
-        used_at: Used(AtomicU64::new(0)),
-    };
+    fn none() -> Self {
+        Self {
+            version: Version::ZERO,
+            recheck_at: Moment::NEVER,
+            claim: Claim::new(),
+            idle_max: None,
+            used_at: Used::default(),
+        }
+    }
 }
 
 /// How good an entry in memory is.
@@ -128,7 +130,7 @@ impl<V> Resident<V> {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Extra)) -> Self {
-        change(self.extra.get_or_insert_with(|| Box::new(Extra::NONE)));
+        change(self.extra.get_or_insert_with(|| Box::new(Extra::none())));
         self
     }
 

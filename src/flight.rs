@@ -45,6 +45,8 @@ pub(crate) struct Flight<T> {
     id: u64,
     orphan: Orphan,
     until: Moment,
+    /// The flight that does this one's work along with others': whoever is polling that one re-enters here.
+    part_of: Option<u64>,
     /// Where the work began: whoever drives it enters there.
     runtime: Runtime,
     state: Mutex<State<T>>,
@@ -87,6 +89,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             id,
             orphan,
             until: Moment::NEVER,
+            part_of: None,
             runtime: Runtime::current(),
             state: Mutex::new(State {
                 work: Some(work),
@@ -107,10 +110,11 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         work: BoxFuture<'static, Outcome<T>>,
         until: Moment,
         at_end: AtEnd<T>,
+        part_of: Option<u64>,
     ) -> Arc<Self> {
         let mut flight = Self::new(id, orphan, work);
         if let Some(flight) = Arc::get_mut(&mut flight) {
-            flight.until = until;
+            (flight.until, flight.part_of) = (until, part_of);
             flight.state.get_mut().at_end = Some(at_end);
         }
         flight
@@ -301,7 +305,8 @@ impl<T: Clone + Send + Sync + 'static> Future for Waiter<T> {
 impl<T: Clone + Send + Sync + 'static> Waiter<T> {
     fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<Outcome<T>> {
         let flight = &self.flight;
-        if POLLING.with(|polling| polling.borrow().contains(&flight.id)) {
+        let is_ours = |id: &u64| *id == flight.id || Some(*id) == flight.part_of;
+        if POLLING.with(|polling| polling.borrow().iter().any(is_ours)) {
             let error = Error::new(ErrorKind::Reentrant, "cache", "load");
             return Poll::Ready(Err(Failure::Cache(error)));
         }

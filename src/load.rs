@@ -7,24 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nanotier_engine::{Equivalent, OwnedFrom};
-use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
 use nanotier_tier::waiting::within;
-use nanotier_tier::{
-    Error, ErrorKind, Event, Freshness, Intent, Moment, Record, Seen, Tier, Timestamp, Version, Write, Wrote,
-};
+use nanotier_tier::{Error, ErrorKind, Event, Freshness, Intent, Moment, Seen, Tier, Timestamp, Version};
 
 use crate::cache::Inner;
-use crate::expiry::{Resident, State};
+use crate::expiry::State;
+use crate::fill::{Filling, fill};
 use crate::flight::{self, Flight, Orphan, Outcome, Waiter};
 use crate::load_error::Failure;
 use crate::loader::{Loaded, Loader};
 use crate::look::{Looked, Taken, look_below, take_in};
 use crate::lookup::{Detailed, Source};
-use crate::options::{Options, Spent};
+use crate::options::Options;
 use crate::permits::Permit;
 use crate::ticket::Ticket;
-use crate::ttl::Ttl;
 
 impl<K, V> Inner<K, V>
 where
@@ -93,22 +90,35 @@ where
     where
         F: Future<Output = Outcome<V>> + Send + 'static,
     {
+        self.begin_load(key, options, None, |ticket, until| {
+            let loader = loader.take();
+            async move { work(ticket, until, loader.ok_or_else(closed)?).await }
+        })
+    }
+
+    /// The load under way for a key; or else one whose work is made now, perhaps as a part of another's, and its first waiter.
+    pub(crate) fn begin_load<F>(
+        self: &Arc<Self>,
+        key: &K,
+        options: &Arc<Options<K, V>>,
+        part_of: Option<u64>,
+        work: impl FnOnce(Ticket<K, V>, Moment) -> F,
+    ) -> (Arc<Flight<V>>, Option<Waiter<V>>)
+    where
+        F: Future<Output = Outcome<V>> + Send + 'static,
+    {
         let mut first = None;
         let flight = self.inflight.load(key, || {
             let id = flight::next_id();
             let until = self.clock().now().plus(self.deadline(options));
             let orphan = if options.cancel_unwanted { Orphan::IsDropped } else { Orphan::GoesOn };
-            let ticket = Ticket::of_flight(self, key, id, options);
-            let work = Box::pin({
-                let loader = loader.take();
-                async move { work(ticket, until, loader.ok_or_else(closed)?).await }
-            });
+            let work = Box::pin(work(Ticket::of_flight(self, key, id, options), until));
             let (inner, key) = (Arc::downgrade(self), key.clone());
             let at_end = Box::new(move |why| match inner.upgrade() {
                 Some(inner) => inner.end_load(&key, id, why),
                 None => Err(Failure::Cache(why)),
             });
-            let flight = Flight::new_until(id, orphan, work, until, at_end);
+            let flight = Flight::new_until(id, orphan, work, until, at_end, part_of);
             first = flight.join(&self.context);
             flight
         });
@@ -130,7 +140,7 @@ where
         let orphan = if options.cancel_unwanted { Orphan::IsDropped } else { Orphan::GoesOn };
         let until = self.clock().now().plus(self.deadline(options));
         let at_end = Box::new(|why| Err(Failure::Cache(why)));
-        Flight::new_until(flight::next_id(), orphan, Box::pin(work), until, at_end)
+        Flight::new_until(flight::next_id(), orphan, Box::pin(work), until, at_end, None)
     }
 
     /// Starts a load that nobody waits for, unless one is under way.
@@ -195,7 +205,7 @@ where
         options.deadline().min(self.deadline_max)
     }
 
-    async fn permit(&self) -> Option<Permit> {
+    pub(crate) async fn permit(&self) -> Option<Permit> {
         match &self.permits {
             Some(permits) => Some(permits.acquire().await),
             None => None,
@@ -249,7 +259,7 @@ where
     }
 }
 
-fn closed() -> Failure {
+pub(crate) fn closed() -> Failure {
     Failure::Cache(Error::new(ErrorKind::Closed, "cache", "load"))
 }
 
@@ -393,14 +403,14 @@ where
     // What comes when the time is over is answered to whoever still waits, and kept nowhere.
     if ended < until {
         let load_cost = ended.since(begun);
-        fill(ticket, &value, Filling { version, seen, read_at, load_cost }).await;
+        fill(&[Filling { ticket, value: &value, version, seen, read_at, load_cost }]).await;
     }
     unless_done.done();
     Ok(Detailed { value, freshness: Freshness::Fresh, source: Source::Loader })
 }
 
 /// A load counts as failed unless it says otherwise: also one that panics or is dropped.
-struct Failing<'t, K, V>(&'t Ticket<K, V>)
+pub(crate) struct Failing<'t, K, V>(pub(crate) &'t Ticket<K, V>)
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static;
@@ -410,7 +420,7 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    fn done(self) {
+    pub(crate) fn done(self) {
         if self.0.stands() {
             self.0.inner.load_done(&self.0.key, &self.0.options);
         }
@@ -433,7 +443,7 @@ where
 
 /// No new value can be had: the old one is answered, if there is one and nobody has written the key since; else the error, which is
 /// remembered if it is to be.
-fn make_do<K, V>(ticket: &Ticket<K, V>, failure: Failure, held: Option<V>) -> Outcome<V>
+pub(crate) fn make_do<K, V>(ticket: &Ticket<K, V>, failure: Failure, held: Option<V>) -> Outcome<V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -481,62 +491,4 @@ where
         }
     }
     remember(ticket, options.negative_ttl, &Failure::Nothing);
-}
-
-/// What a fill has to know of the load that it ends.
-struct Filling {
-    version: Version,
-    /// What the truth showed before; `None` if it could not be asked.
-    seen: Option<Seen>,
-    read_at: Timestamp,
-    load_cost: Duration,
-}
-
-/// A loaded value goes to the truth, and only if that took it, to memory. A truth that is down leaves it in
-/// memory for a short time.
-async fn fill<K, V>(ticket: &Ticket<K, V>, value: &V, filling: Filling)
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    let (inner, options) = (&ticket.inner, &ticket.options);
-    let now = inner.clock().wall();
-    let lifetime = options.lifetime(&ticket.key, value, Ttl::Default, &inner.dice);
-    let deadlines = options.deadlines(lifetime, now);
-    let entry = |deadlines| {
-        let entry = Resident::admitted(value.clone(), deadlines, now, filling.version, inner.clock());
-        ticket.dress(entry, Spent { lifetime, load_cost: filling.load_cost })
-    };
-    let Some(below) = &inner.below else {
-        ticket.admit(entry(deadlines));
-        return;
-    };
-    let admit = |deadlines| {
-        ticket.admit(entry(deadlines).rechecked(filling.read_at, inner.context.recheck, inner.clock()));
-    };
-    let degraded = || admit(options.degraded(deadlines, now));
-    let Some(seen) = filling.seen else { return degraded() };
-    // A value that has no encoding is still an answer, and still worth keeping for a moment.
-    let (Ok(path), Ok(record)) =
-        (below.path(&ticket.key), below.record(value, deadlines, filling.version, now))
-    else {
-        return degraded();
-    };
-    let record = Record { confirmed_at: filling.read_at, load_cost: filling.load_cost, ..record };
-    match below.tier.write_one(&Write::fill(path, &record, seen, filling.read_at)).await {
-        Ok(Wrote::Done) => {
-            schedule_point();
-            admit(deadlines);
-        }
-        // Somebody wrote meanwhile: who waited gets the value once, and it is kept nowhere (O3).
-        Ok(Wrote::Older(_) | Wrote::Changed | Wrote::TooLate) => {
-            if !is_on(Rule::O3) {
-                admit(deadlines);
-            }
-        }
-        Err(error) => {
-            inner.context.tell(&Event::FillFailed { tier: error.tier() });
-            degraded();
-        }
-    }
 }
