@@ -64,6 +64,33 @@ impl Hands {
         due.into_iter().for_each(Waker::wake);
     }
 
+    /// Lets time pass until the first of those who sleep on this clock is due, wakes who is, and says how long that took;
+    /// `None`, and nothing passes, if nobody sleeps. So a test need not guess how far to advance.
+    ///
+    /// A sleeper is known from its first poll until it is woken or dropped.
+    ///
+    /// ```
+    /// use nanotier_clock::Clock;
+    /// use std::future::Future;
+    /// use std::pin::pin;
+    /// use std::task::{Context, Waker};
+    /// use std::time::Duration;
+    ///
+    /// let (clock, hands) = Clock::manual();
+    /// let mut sleep = pin!(clock.sleep(Duration::from_secs(3)));
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(sleep.as_mut().poll(&mut context).is_pending());
+    /// assert_eq!(hands.advance_to_next(), Some(Duration::from_secs(3)));
+    /// assert!(sleep.as_mut().poll(&mut context).is_ready());
+    /// assert_eq!(hands.advance_to_next(), None);
+    /// ```
+    pub fn advance_to_next(&self) -> Option<Duration> {
+        let due_ms = self.0.sleepers.lock().first_ms()?;
+        let left = Moment::from_millis(due_ms).since(Moment::from_millis(self.0.steady_ms()));
+        self.advance(left);
+        Some(left)
+    }
+
     /// Sets the wall clock, forth or back, as an operator or NTP would. The steady scale stays.
     pub fn set_wall(&self, to: Timestamp) {
         self.0.unix_ms.store(to.as_millis(), Relaxed);

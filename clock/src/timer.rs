@@ -56,7 +56,7 @@ impl Sleepers {
         std::mem::replace(&mut self.wakers, later).into_values().collect()
     }
 
-    fn first_ms(&self) -> Option<u64> {
+    pub(crate) fn first_ms(&self) -> Option<u64> {
         self.wakers.first_key_value().map(|((at, _), _)| *at)
     }
 }
