@@ -48,6 +48,8 @@ mod options;
 mod permits;
 mod refill;
 mod runtime;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod ticket;
 #[cfg(feature = "tokio")]
 mod tokio_spawner;
@@ -115,3 +117,8 @@ pub mod fuzzing {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;
+
+/// So does the code in the page on testing.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/TESTING.md")]
+struct TestingExamples;
