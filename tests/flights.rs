@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use nanotier::tier::{Spawn, Task};
+use nanotier::testing::Tasks;
 use nanotier::{Cache, Clock, Inline, Json, MemoryStore};
 
 /// Far longer than anything here takes; a hang is told from a slow machine.
@@ -136,26 +136,15 @@ fn a_load_that_begins_within_an_insert_does_not_overwrite_it() {
     assert_eq!(cache.get(&Key(1)).wait().unwrap(), Some("new"), "the insert had returned");
 }
 
-/// A spawner that keeps its tasks for the test to run.
-#[derive(Clone, Default)]
-struct Hoard(Arc<Mutex<Vec<Task>>>);
-
-impl Spawn for Hoard {
-    fn spawn(&self, task: Task) -> Result<(), Task> {
-        self.0.lock().push(task);
-        Ok(())
-    }
-}
-
 #[test]
 fn stale_hits_start_one_look_however_late_it_runs() {
     let (clock, hands) = Clock::manual();
-    let hoard = Hoard::default();
+    let tasks = Tasks::new();
     let cache: Cache<u32, u32> = Cache::builder()
         .clock(clock)
         .ttl(Duration::from_secs(1))
         .stale_for(Duration::from_secs(100))
-        .spawner(hoard.clone())
+        .spawner(tasks.clone())
         .namespace("test")
         .tiers(Inline(MemoryStore::new()))
         .codec(Json::default())
@@ -164,9 +153,8 @@ fn stale_hits_start_one_look_however_late_it_runs() {
     cache.insert(1, 1).wait().unwrap();
     hands.advance(Duration::from_secs(2));
     (0..100).for_each(|_| assert_eq!(cache.get(&1).wait().unwrap(), Some(1)));
-    let tasks = std::mem::take(&mut *hoard.0.lock());
     assert_eq!(tasks.len(), 1);
-    tasks.into_iter().for_each(nanotier::tier::waiting::block_on);
+    assert_eq!(tasks.run(), 1);
 }
 
 struct Bag(#[expect(dead_code, reason = "kept to be dropped")] Mutex<Option<Box<dyn std::any::Any + Send>>>);

@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context as TaskContext, Waker};
 use std::time::{Duration, Instant};
 
+use nanotier::testing::{Fake, Fault, Op};
 use nanotier::tier::conformance::Outcome;
-use nanotier::{AnyTier, Cache, Clock, ErrorKind, Freshness, Hands, Json, Ttl};
+use nanotier::{AnyTier, Cache, ErrorKind, Freshness, Hands, Json, Tier, Ttl};
 
-use crate::gate::Gate;
 use crate::tiers::Keeps;
 
 /// A cache over a fresh tier that can be watched, held up and broken.
 pub(crate) struct World {
     pub(crate) keeps: Keeps,
-    tier: Gate,
-    clock: Clock,
+    tier: Fake,
     hands: Hands,
     loads: Arc<AtomicUsize>,
 }
@@ -50,8 +49,8 @@ const KEEPS_NOTHING: Outcome = Outcome::Skipped("it keeps nothing");
 
 impl World {
     pub(crate) fn new(tier: AnyTier, keeps: Keeps) -> Self {
-        let (clock, hands) = Clock::manual();
-        Self { keeps, tier: Gate::new(tier), clock, hands, loads: Arc::default() }
+        let tier = Fake::over(tier);
+        Self { keeps, hands: tier.hands(), tier, loads: Arc::default() }
     }
 
     fn keeps_nothing(&self) -> bool {
@@ -60,15 +59,18 @@ impl World {
 
     /// A cache whose memory holds so much.
     fn cache(&self, capacity: u64) -> Cache<String, String> {
-        Cache::builder()
-            .capacity(capacity)
-            .clock(self.clock.clone())
-            .ttl(TTL)
-            .namespace("kit")
-            .tiers(self.tier.clone())
-            .codec(Json::default())
-            .build()
-            .unwrap()
+        self.tier.cache().capacity(capacity).ttl(TTL).build().unwrap()
+    }
+
+    /// Reads are done, but not answered, until the tier is healed.
+    fn hold_answers(&self) {
+        self.tier.faults().add(Fault::hold_answer().reads());
+    }
+
+    /// So many calls fail from now on, without reaching the tier.
+    fn fail_next(&self, calls: u64) {
+        self.tier.faults().heal();
+        self.tier.faults().add(Fault::fail(ErrorKind::Storage).first(calls));
     }
 
     /// A loader that is counted, and brings its number.
@@ -126,11 +128,11 @@ fn memory_answers_what_it_was_told_until_it_is_written(world: &World) -> Outcome
     let get = || cache.get("k").wait().unwrap();
     put("0");
     cache.clear_memory();
-    let reads = world.tier.reads();
+    let reads = world.tier.total(Op::Read);
     for _ in 0..10 {
         assert_eq!(get().as_deref(), Some("0"));
     }
-    assert_eq!(world.tier.reads() - reads, 1, "the first one asked");
+    assert_eq!(world.tier.total(Op::Read) - reads, 1, "the first one asked");
     put("1");
     assert_eq!(get().as_deref(), Some("1"));
     cache.insert_many([("k".into(), "2".into())]).wait().unwrap().remove(0).unwrap();
@@ -163,10 +165,10 @@ fn a_read_held_up_across_a_write_publishes_nothing_older(world: &World) -> Outco
     for remove in [false, true] {
         cache.insert("k".into(), "old".into()).wait().unwrap();
         cache.clear_memory();
-        world.tier.hold_answers(true);
+        world.hold_answers();
         let mut read = Box::pin(cache.get("k"));
         assert!(!poll(&mut read), "held up");
-        world.tier.hold_answers(false);
+        world.tier.faults().heal();
         if remove {
             cache.remove("k").wait().unwrap();
         } else {
@@ -192,10 +194,10 @@ fn a_write_to_another_key_disturbs_no_read(world: &World) -> Outcome {
     let cache = world.cache(100);
     cache.insert("k".into(), "value".into()).wait().unwrap();
     cache.clear_memory();
-    world.tier.hold_answers(true);
+    world.hold_answers();
     let mut read = Box::pin(cache.get("k"));
     assert!(!poll(&mut read), "held up");
-    world.tier.hold_answers(false);
+    world.tier.faults().heal();
     for n in 0..100 {
         cache.insert(format!("other {n}"), "value".into()).wait().unwrap();
     }
@@ -247,17 +249,18 @@ fn an_error_is_told_as_it_is_and_nothing_is_tried_again(world: &World) -> Outcom
     for (name, call) in calls {
         cache.clear_memory();
         for _ in 0..2 {
-            let before = world.tier.calls();
-            world.tier.fail_next(1);
+            let before = world.tier.round_trips();
+            world.fail_next(1);
             let error = call(&cache).expect_err(name);
-            assert_eq!((error.kind(), error.tier()), (ErrorKind::Storage, "gate"), "{name}");
-            assert_eq!(world.tier.calls() - before, 1, "{name} was tried again");
+            let told = (error.kind(), error.tier());
+            assert_eq!(told, (ErrorKind::Storage, world.tier.inner().name()), "{name}");
+            assert_eq!(world.tier.round_trips() - before, 1, "{name} was tried again");
         }
         call(&cache).unwrap_or_else(|error| panic!("{name} once it works: {error}"));
     }
     // A load does without the tier.
     cache.remove("k").wait().unwrap();
-    world.tier.fail_next(2);
+    world.fail_next(2);
     assert_eq!(cache.get_with("k", world.loader()).wait().unwrap(), "load 1");
     Outcome::Kept
 }
@@ -277,7 +280,7 @@ fn a_failed_write_leaves_nothing_in_memory(world: &World) -> Outcome {
     for call in calls {
         cache.insert("k".into(), "old".into()).wait().unwrap();
         assert!(cache.resident("k").is_some());
-        world.tier.fail_next(1);
+        world.fail_next(1);
         assert!(call(&cache).is_err());
         assert_eq!(cache.resident("k"), None);
         // The tier did nothing: what it holds is answered.
@@ -294,7 +297,7 @@ fn a_call_that_nobody_polls_asks_nobody_and_loads_nothing(world: &World) -> Outc
     drop(cache.contains("k"));
     drop(cache.time_left("k"));
     drop(cache.get_with("k", world.loader()));
-    assert_eq!((world.tier.calls(), world.loads()), (0, 0));
+    assert_eq!((world.tier.round_trips(), world.loads()), (0, 0));
     Outcome::Kept
 }
 
@@ -302,7 +305,7 @@ fn a_call_that_nobody_polls_asks_nobody_and_loads_nothing(world: &World) -> Outc
 /// and nothing is written.
 fn a_slow_read_is_given_up_in_time_and_loads_nothing(world: &World) -> Outcome {
     let cache = world.cache(100);
-    world.tier.hold_answers(true);
+    world.hold_answers();
     let limit = Duration::from_millis(30);
     let begun = Instant::now();
     let loaded = cache.get_with("k", world.loader()).wait_for(limit);
@@ -310,8 +313,10 @@ fn a_slow_read_is_given_up_in_time_and_loads_nothing(world: &World) -> Outcome {
     assert_eq!(cache.get("k2").wait_for(limit).unwrap_err().kind(), ErrorKind::Timeout);
     // Much: the machine may have other things to do.
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!((world.loads(), world.tier.writes()), (0, 0));
-    world.tier.hold_answers(false);
+    assert_eq!((world.loads(), world.tier.total(Op::Fill)), (0, 0));
+    world.tier.faults().heal();
+    world.tier.run(); // the load belongs to the cache, and goes on
+    assert_eq!(world.loads(), 1);
     Outcome::Kept
 }
 
@@ -319,7 +324,7 @@ fn a_slow_read_is_given_up_in_time_and_loads_nothing(world: &World) -> Outcome {
 fn each_call_asks_the_tier_once(world: &World) -> Outcome {
     let cache = world.cache(0);
     type Call = fn(&Cache<String, String>);
-    let calls: [(&str, Call, usize); 9] = [
+    let calls: [(&str, Call, u64); 9] = [
         ("get", |cache| drop(cache.get("k").wait().unwrap()), 1),
         ("get_many", |cache| drop(cache.get_many(["k", "l", "m"]).wait().unwrap()), 1),
         ("contains", |cache| _ = cache.contains("k").wait().unwrap(), 1),
@@ -335,33 +340,33 @@ fn each_call_asks_the_tier_once(world: &World) -> Outcome {
         ("clear", |cache| cache.clear().wait().unwrap(), 1),
     ];
     for (name, call, expected) in calls {
-        let before = world.tier.calls();
+        let before = world.tier.round_trips();
         call(&cache);
-        assert_eq!(world.tier.calls() - before, expected, "{name}");
+        assert_eq!(world.tier.round_trips() - before, expected, "{name}");
     }
     // A load looks, and fills.
-    let before = world.tier.calls();
+    let before = world.tier.round_trips();
     cache.get_with("new", world.loader()).wait().unwrap();
-    assert_eq!(world.tier.calls() - before, 2, "a load");
+    assert_eq!(world.tier.round_trips() - before, 2, "a load");
     Outcome::Kept
 }
 
 /// What cannot work is said by `build()`, and the tier was not touched.
 fn a_tier_that_refuses_a_configuration_says_so_before_it_is_used(world: &World) -> Outcome {
-    let builder = || Cache::<String, String>::builder().clock(world.clock.clone());
+    let builder = || Cache::<String, String>::builder().clock(world.tier.clock());
     let refused = [
-        builder().tiers(world.tier.clone()).codec(Json::default()).build(),
-        builder().tiers(world.tier.clone()).namespace("kit").build(),
-        builder().tiers(world.tier.clone()).namespace("").codec(Json::default()).build(),
-        builder().tiers(world.tier.clone()).namespace("a*").codec(Json::default()).build(),
+        builder().tiers(world.tier.tier()).codec(Json::default()).build(),
+        builder().tiers(world.tier.tier()).namespace("kit").build(),
+        builder().tiers(world.tier.tier()).namespace("").codec(Json::default()).build(),
+        builder().tiers(world.tier.tier()).namespace("a*").codec(Json::default()).build(),
         builder()
-            .tiers(world.tier.clone())
+            .tiers(world.tier.tier())
             .namespace("kit")
             .codec(Json::default())
             .ttl(Duration::ZERO)
             .build(),
         builder()
-            .tiers(world.tier.clone())
+            .tiers(world.tier.tier())
             .namespace("kit")
             .codec(Json::default())
             .recheck(Duration::ZERO)
@@ -371,6 +376,6 @@ fn a_tier_that_refuses_a_configuration_says_so_before_it_is_used(world: &World) 
         let kind = answer.expect_err("it cannot work").kind();
         assert!(matches!(kind, ErrorKind::Config | ErrorKind::InvalidName), "{kind:?}");
     }
-    assert_eq!(world.tier.calls(), 0);
+    assert_eq!(world.tier.round_trips(), 0);
     Outcome::Kept
 }

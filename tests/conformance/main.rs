@@ -2,7 +2,6 @@
 //! what keeps each. `cargo xtask conformance` shows it.
 
 mod cache;
-mod gate;
 mod page;
 mod tiers;
 

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nanotier::tier::waiting::block_on;
+use nanotier::testing::Tasks;
 use nanotier::tier::{
     Bytes, Deadlines, Encoded, Entry, ErrorKind, Fingerprint, HybridClock, Namespace, Path, Record, Store,
-    Task, Timestamp, Version, Write, Wrote,
+    Timestamp, Version, Write, Wrote,
 };
 use nanotier::{
-    Cache, Clock, Codec, Detailed, Error, Freshness, Hands, Json, LoadError, Result, Source, Spawn, Tier,
-    TimeLeft, Ttl, chain,
+    Cache, Clock, Codec, Detailed, Error, Freshness, Hands, Json, LoadError, Result, Source, Tier, TimeLeft,
+    Ttl, chain,
 };
 use parking_lot::Mutex;
 
@@ -57,29 +57,6 @@ fn with_freshness(value: u64, freshness: Freshness) -> String {
     format!("{}{stale}", name_of(value))
 }
 
-/// Work that nobody waits for, kept until the test runs it.
-#[derive(Clone, Default)]
-struct Later(Arc<Mutex<Vec<Task>>>);
-
-impl Spawn for Later {
-    fn spawn(&self, task: Task) -> std::result::Result<(), Task> {
-        self.0.lock().push(task);
-        Ok(())
-    }
-}
-
-impl Later {
-    fn run(&self) {
-        loop {
-            let tasks = std::mem::take(&mut *self.0.lock());
-            if tasks.is_empty() {
-                return;
-            }
-            tasks.into_iter().for_each(block_on);
-        }
-    }
-}
-
 /// JSON, but for one value.
 struct Fussy;
 
@@ -114,7 +91,7 @@ pub(crate) struct World {
     clock: Clock,
     below: Below,
     versions: HybridClock,
-    later: Later,
+    later: Tasks,
     namespace: Namespace,
     loads: Arc<Mutex<usize>>,
     /// The kinds of error that tiers were told to answer with.
@@ -140,7 +117,7 @@ impl World {
 
     pub(crate) fn with(below: Below, (ttl, stale_for): Lifetime, recheck: Duration) -> Self {
         let (clock, hands) = Clock::manual();
-        let (near, truth, later) = (Scripted::new("near"), Scripted::new("truth"), Later::default());
+        let (near, truth, later) = (Scripted::new("near"), Scripted::new("truth"), Tasks::new());
         let mut builder = Cache::builder()
             .capacity(100)
             .clock(clock.clone())
