@@ -179,6 +179,43 @@ fn caches_of_a_shared_fake_are_like_those_of_two_processes() {
     assert_eq!(fake.tier().verify().unwrap(), Scope::Fleet);
 }
 
+fn version_of(fake: &Fake, key: &str) -> Version {
+    let namespace = Namespace::new(Fake::NAMESPACE).unwrap();
+    let found =
+        block_on(fake.inner().read_one(&Path::new(&namespace, key.as_bytes()), Intent::Look)).unwrap();
+    found.entry.version().unwrap()
+}
+
+#[test]
+fn caches_of_one_test_draw_versions_of_their_own_and_the_same_in_every_run() {
+    let run = || {
+        let fake = Fake::new();
+        let [one, other] = [&fake, &fake.another(Inline(MemoryStore::new()))]
+            .map(|of| of.cache::<String, u32>().tiers(fake.tier()).build().unwrap());
+        one.insert("one".to_owned(), 1).wait().unwrap();
+        other.insert("other".to_owned(), 1).wait().unwrap();
+        (version_of(&fake, "one"), version_of(&fake, "other"))
+    };
+    let (one, other) = run();
+    assert_ne!(one, other, "at the same moment, by two writers");
+    assert_eq!(run(), (one, other));
+}
+
+#[test]
+fn fakes_of_one_test_have_one_clock_and_counts_and_faults_of_their_own() {
+    let far = Fake::new();
+    let near = far.another(Inline(MemoryStore::new()));
+    let cache: Cache<String, u32> =
+        far.cache().capacity(0).tiers(near.tier().over(far.tier())).build().unwrap();
+    near.faults().fail();
+    cache.insert("k".to_owned(), 1).wait().unwrap();
+    assert!(far.holds("k") && !near.holds("k"));
+    assert_eq!((near.faults().met() > 0, far.faults().met()), (true, 0));
+    near.assert_called(Op::Put, "k", 1);
+    near.advance(ms(5));
+    assert_eq!(near.clock().now(), far.clock().now());
+}
+
 #[test]
 fn looking_into_a_fake_is_not_counted_and_sees_what_is_usable() {
     let fake = Fake::new();
@@ -249,6 +286,17 @@ fn a_fault_meets_only_the_kinds_of_calls_it_means() {
     fake.faults().add(Fault::fail(ErrorKind::Unavailable).on([]));
     assert!(cache.remove("k").wait().is_ok());
     assert_eq!(fake.faults().met(), 4);
+}
+
+#[test]
+fn a_fault_of_keys_does_not_meet_what_has_none() {
+    let fake = Fake::new();
+    let cache = through(&fake);
+    fake.faults().add(Fault::fail(ErrorKind::Unavailable).keys(|_| true));
+    assert!(cache.get("k").wait().is_err());
+    cache.clear().wait().unwrap();
+    cache.list(nanotier::PageRequest::default()).wait().unwrap();
+    block_on(fake.tier().ready()).unwrap();
 }
 
 fn read_all(tier: &impl Tier, keys: &[&str]) -> Result<Vec<Result<Found, ErrorKind>>, ErrorKind> {

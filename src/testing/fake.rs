@@ -62,10 +62,22 @@ struct Shared {
     inner: AnyTier,
     counts: Arc<Counts>,
     faults: Faults,
+    stage: Arc<Stage>,
+}
+
+/// What several fakes of one test have in common.
+struct Stage {
     clock: Clock,
     hands: Hands,
     tasks: Tasks,
     caches_ever: AtomicU64,
+}
+
+impl Stage {
+    fn new() -> Arc<Self> {
+        let (clock, hands) = Clock::manual();
+        Arc::new(Self { clock, hands, tasks: Tasks::new(), caches_ever: AtomicU64::new(0) })
+    }
 }
 
 impl Fake {
@@ -73,6 +85,11 @@ impl Fake {
     pub const NAMESPACE: &'static str = "test";
 
     /// A fake in memory, of this process alone.
+    ///
+    /// ```
+    /// let fake = nanotier::testing::Fake::new();
+    /// assert_eq!(fake.round_trips(), 0);
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::over(Inline(MemoryStore::new()))
@@ -94,7 +111,7 @@ impl Fake {
     /// ```
     #[must_use]
     pub fn over(tier: impl Tier) -> Self {
-        Self::with(tier.erase(), None)
+        Self::with(tier.erase(), None, Stage::new())
     }
 
     /// A fake in memory that says of itself that it is shared so widely: with [`Scope::Fleet`], what caches above it hold is
@@ -117,29 +134,47 @@ impl Fake {
     /// ```
     #[must_use]
     pub fn shared_by(scope: Scope) -> Self {
-        Self::with(Inline(MemoryStore::new()).erase(), Some(scope))
+        Self::with(Inline(MemoryStore::new()).erase(), Some(scope), Stage::new())
     }
 
-    fn with(inner: AnyTier, scope: Option<Scope>) -> Self {
+    /// Another fake around `tier`, with this one's clock and tasks: for chains of which more than one tier is watched.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Op};
+    /// use nanotier::{Inline, MemoryStore, Tier};
+    ///
+    /// let far = Fake::new();
+    /// let near = far.another(Inline(MemoryStore::new()));
+    /// let users = far.cache::<String, u32>().capacity(0).tiers(near.tier().over(far.tier())).build()?;
+    /// users.insert("ada".to_string(), 1815).wait()?;
+    /// far.reset();
+    /// assert_eq!(users.get("ada").wait()?, Some(1815));
+    /// near.assert_called(Op::Read, "ada", 1);
+    /// far.assert_not_called(Op::Read, "ada");
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
+    #[must_use]
+    pub fn another(&self, tier: impl Tier) -> Self {
+        Self::with(tier.erase(), None, self.shared.stage.clone())
+    }
+
+    fn with(inner: AnyTier, scope: Option<Scope>, stage: Arc<Stage>) -> Self {
         let faulty = Faulty::new(inner.clone());
         let (faults, counts) = (faulty.faults(), Arc::new(Counts::default()));
         let tier = Counting { tier: faulty, counts: counts.clone(), scope }.erase();
-        let (clock, hands) = Clock::manual();
-        let (tasks, caches_ever) = (Tasks::new(), AtomicU64::new(0));
-        let shared = Shared { tier, inner, counts, faults, clock, hands, tasks, caches_ever };
-        Self { shared: Arc::new(shared), only: None }
+        Self { shared: Arc::new(Shared { tier, inner, counts, faults, stage }), only: None }
     }
 
     /// The tier: to be one of a chain, or to be called by itself.
     ///
     /// ```
     /// use nanotier::testing::{Fake, Op};
-    /// use nanotier::Tier;
+    /// use nanotier::{Inline, MemoryStore, Tier};
     ///
-    /// let (near, far) = (Fake::new(), Fake::new());
-    /// let users = far.cache::<String, u32>().tiers(near.tier().over(far.tier())).build()?;
+    /// let far = Fake::new();
+    /// let near = Inline(MemoryStore::new());
+    /// let users = far.cache::<String, u32>().tiers(near.over(far.tier())).build()?;
     /// users.insert("ada".to_string(), 1815).wait()?;
-    /// near.assert_called(Op::Put, "ada", 1);
     /// far.assert_called(Op::Put, "ada", 1);
     /// # Ok::<(), nanotier::Error>(())
     /// ```
@@ -149,6 +184,18 @@ impl Fake {
     }
 
     /// The tier that it wraps. What is done with that is neither counted nor met by faults.
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use nanotier::tier::waiting::block_on;
+    /// use nanotier::Tier;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// block_on(fake.inner().close())?; // the disk is taken away behind the cache's back
+    /// assert!(users.insert("ada".to_string(), 1815).wait().is_err());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn inner(&self) -> AnyTier {
         self.shared.inner.clone()
@@ -156,13 +203,24 @@ impl Fake {
 
     /// What makes a cache over this tier ready: the namespace [`NAMESPACE`](Self::NAMESPACE), values as JSON, its clock, its
     /// tasks, and a seed. Each of them can be said otherwise, as everything else of a [`Builder`].
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().capacity(0).ttl(Duration::from_secs(60)).build()?;
+    /// users.insert("ada".to_string(), 1815).wait()?;
+    /// assert!(fake.holds("ada"));
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use = "a builder does nothing until `build()`"]
     pub fn cache<K: Key, V>(&self) -> Builder<K, V>
     where
         Json: Codec<V>,
     {
         // Two caches over one tier must not draw the same versions; two runs of a test should.
-        let seed = self.shared.caches_ever.fetch_add(1, Relaxed) + 1;
+        let seed = self.shared.stage.caches_ever.fetch_add(1, Relaxed) + 1;
         Builder::new()
             .namespace(Self::NAMESPACE)
             .tiers(self.tier())
@@ -173,38 +231,116 @@ impl Fake {
     }
 
     /// Its manual clock, for what else in the test asks for the time.
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use nanotier::Cache;
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// // A cache without tiers, by the same time.
+    /// let codes: Cache<u32, u32> =
+    ///     Cache::builder().clock(fake.clock()).spawner(fake.tasks()).ttl(Duration::from_secs(30)).build()?;
+    /// codes.insert(1, 7).wait()?;
+    /// fake.advance(Duration::from_secs(30));
+    /// assert_eq!(codes.get(&1).wait()?, None);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn clock(&self) -> Clock {
-        self.shared.clock.clone()
+        self.shared.stage.clock.clone()
     }
 
     /// The hands of its clock.
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let wall = fake.clock().wall();
+    /// fake.hands().set_wall(wall.minus(Duration::from_secs(3600))); // as somebody who sets the clock back
+    /// assert!(fake.clock().wall() < wall);
+    /// ```
     #[must_use]
     pub fn hands(&self) -> Hands {
-        self.shared.hands.clone()
+        self.shared.stage.hands.clone()
     }
 
     /// The faults that its calls meet. See [`Faults`].
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().fail();
+    /// assert!(users.get("ada").wait().is_err());
+    /// fake.faults().heal();
+    /// assert!(users.get("ada").wait().is_ok());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.shared.faults.clone()
     }
 
     /// The background work of the caches it has handed out.
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let second = Duration::from_secs(1);
+    /// let users = fake.cache::<String, u32>().ttl(second).stale_for(60 * second).build()?;
+    /// users.insert("ada".to_string(), 1).wait()?;
+    /// fake.advance(2 * second);
+    /// assert_eq!(users.get_with("ada", async || 2).wait()?, 1);
+    /// assert_eq!(fake.tasks().len(), 1, "a refresh, and only one");
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn tasks(&self) -> Tasks {
-        self.shared.tasks.clone()
+        self.shared.stage.tasks.clone()
     }
 
     /// Lets time pass, in whole milliseconds, rounded up. Background work that is due waits for [`run`](Self::run).
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().ttl(Duration::from_secs(60)).build()?;
+    /// users.insert("ada".to_string(), 1815).wait()?;
+    /// fake.advance(Duration::from_secs(60));
+    /// assert_eq!(users.get("ada").wait()?, None);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn advance(&self, by: Duration) {
-        self.shared.hands.advance(by);
+        self.shared.stage.hands.advance(by);
     }
 
     /// Runs background work until it rests: [`Tasks::run`].
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let second = Duration::from_secs(1);
+    /// let users = fake.cache::<String, u32>().ttl(second).stale_for(60 * second).build()?;
+    /// users.insert("ada".to_string(), 1).wait()?;
+    /// fake.advance(2 * second);
+    /// assert_eq!(users.get_with("ada", async || 2).wait()?, 1);
+    /// fake.run();
+    /// assert_eq!(users.get("ada").wait()?, Some(2));
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[track_caller]
     pub fn run(&self) -> usize {
-        self.shared.tasks.run()
+        self.shared.stage.tasks.run()
     }
 
     /// Brings a call to its end, letting as much time pass as it waits: [`Tasks::drive`]. For calls that meet a slow tier or a
@@ -224,11 +360,21 @@ impl Fake {
     /// ```
     #[track_caller]
     pub fn drive<W: IntoFuture>(&self, work: W) -> W::Output {
-        self.shared.tasks.drive(&self.shared.hands, work)
+        self.shared.stage.tasks.drive(&self.shared.stage.hands, work)
     }
 
     /// True if the tier that it wraps holds a usable value of this key, in the namespace [`NAMESPACE`](Self::NAMESPACE) or that
     /// of [`within`](Self::within). Not counted, and no fault meets it.
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// users.insert("ada".to_string(), 1815).wait()?;
+    /// assert!(fake.holds("ada") && !fake.holds("grace"));
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     ///
     /// # Panics
     ///
@@ -242,7 +388,7 @@ impl Fake {
             block_on(self.shared.inner.read_one(&path, Intent::Look))
         });
         match looked {
-            Ok(found) => found.usable(self.shared.clock.wall()).is_some(),
+            Ok(found) => found.usable(self.shared.stage.clock.wall()).is_some(),
             Err(error) => panic!("the tier of the fake failed: {error}"),
         }
     }
@@ -268,12 +414,33 @@ impl Fake {
     }
 
     /// How many calls of this kind there were for this key.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Op};
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// users.get("ada").wait()?;
+    /// assert_eq!((fake.count(Op::Read, "ada"), fake.count(Op::Read, "grace")), (1, 0));
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn count<K: Key + ?Sized>(&self, op: Op, key: &K) -> u64 {
         self.shared.counts.count(op, Some(&key.key_bytes()), self.only.as_deref())
     }
 
     /// How many calls of this kind there were, for all keys together.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Op};
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// users.get("ada").wait()?;
+    /// users.get("grace").wait()?;
+    /// assert_eq!(fake.total(Op::Read), 2);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn total(&self, op: Op) -> u64 {
         self.shared.counts.count(op, None, self.only.as_deref())
@@ -297,6 +464,18 @@ impl Fake {
     }
 
     /// All counts are zero again. What the tier holds stays, and so do faults, time and tasks.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Op};
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// users.insert("ada".to_string(), 1815).wait()?;
+    /// fake.reset();
+    /// fake.assert_total(Op::Put, 0);
+    /// assert!(fake.holds("ada"));
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn reset(&self) {
         self.shared.counts.reset();
     }
@@ -327,6 +506,17 @@ impl Fake {
 
     /// There was no call of this kind for this key.
     ///
+    /// ```
+    /// use nanotier::testing::{Fake, Op};
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// users.insert("ada".to_string(), 1815).wait()?;
+    /// users.get("ada").wait()?;
+    /// fake.assert_not_called(Op::Read, "ada"); // memory answered
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// As [`assert_called`](Self::assert_called).
@@ -336,6 +526,16 @@ impl Fake {
     }
 
     /// There were exactly so many calls of this kind, for all keys together.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Op};
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// users.insert_many([("ada".to_string(), 1815), ("grace".to_string(), 1906)]).wait()?;
+    /// fake.assert_total(Op::Put, 2);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     ///
     /// # Panics
     ///

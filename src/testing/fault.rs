@@ -92,12 +92,38 @@ impl Fault {
 
     /// The call waits for so long before it reaches the tier, by the clock of the cache above: a manual one has to be
     /// moved meanwhile, as [`Fake::drive`](super::Fake::drive) does. The delays of several faults add up; zero is none.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault};
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::slow(Duration::from_millis(200)).key("ada"));
+    /// let before = fake.clock().now();
+    /// assert_eq!(fake.drive(users.get("ada"))?, None);
+    /// assert_eq!(fake.clock().now().since(before), Duration::from_millis(200));
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn slow(by: Duration) -> Self {
         Self::new(Harm::Slow(by))
     }
 
     /// The call waits before it reaches the tier, until it is [released](super::Faults::release) or everything is
     /// [healed](super::Faults::heal): a service that is half open. Then it is done as if nothing had been.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault};
+    /// use nanotier::tier::waiting::within;
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::hang().reads());
+    /// let (clock, patience) = (fake.clock(), fake.clock().now().plus(Duration::from_secs(3)));
+    /// assert!(fake.drive(within(&clock, patience, users.get("ada"))).is_none(), "three seconds, and no answer");
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn hang() -> Self {
         Self::new(Harm::Hang)
     }
@@ -120,26 +146,87 @@ impl Fault {
 
     /// The call is done, and its answer waits until it is [released](super::Faults::release) or everything is
     /// [healed](super::Faults::heal).
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault};
+    /// use nanotier::tier::waiting::within;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::hold_answer().writes());
+    /// let (clock, now) = (fake.clock(), fake.clock().now());
+    /// assert!(fake.drive(within(&clock, now, users.insert("ada".to_string(), 1815))).is_none());
+    /// assert!(fake.holds("ada"), "nobody was told, but it was done");
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn hold_answer() -> Self {
         Self::new(Harm::HoldAnswer)
     }
 
     /// Only calls of these kinds; [`Op::Close`] too, if it is named. None at all if none is named.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault, Op};
+    /// use nanotier::ErrorKind;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::fail(ErrorKind::Full).on([Op::Put, Op::Fill]));
+    /// assert!(users.insert("ada".to_string(), 1815).wait().is_err());
+    /// assert!(users.remove("ada").wait().is_ok());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn on(self, ops: impl IntoIterator<Item = Op>) -> Self {
         Self { ops: Ops::Of(ops.into_iter().collect()), ..self }
     }
 
     /// Only what [reads](Op::is_read).
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault};
+    /// use nanotier::ErrorKind;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::fail(ErrorKind::Storage).reads());
+    /// assert!(users.get("ada").wait().is_err());
+    /// assert!(users.insert("ada".to_string(), 1815).wait().is_ok());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn reads(self) -> Self {
         Self { ops: Ops::Reads, ..self }
     }
 
     /// Only what [writes](Op::is_write).
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault};
+    /// use nanotier::ErrorKind;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::fail(ErrorKind::Storage).writes());
+    /// assert!(users.get("ada").wait().is_ok());
+    /// assert!(users.insert("ada".to_string(), 1815).wait().is_err());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn writes(self) -> Self {
         Self { ops: Ops::Writes, ..self }
     }
 
     /// Only calls for this key.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault};
+    /// use nanotier::ErrorKind;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::fail(ErrorKind::Storage).key("ada"));
+    /// assert!(users.get("ada").wait().is_err());
+    /// assert!(users.get("grace").wait().is_ok());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn key<K: Key + ?Sized>(self, key: &K) -> Self {
         let wanted = key.key_bytes().into_owned();
         self.keys(move |key| key == wanted)
@@ -162,6 +249,18 @@ impl Fault {
     }
 
     /// Only the `n`-th of these calls, counted from 1 when the fault is added. The 0th never comes.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault};
+    /// use nanotier::ErrorKind;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::fail(ErrorKind::Busy).nth(2));
+    /// let fails = ["ada", "grace", "alan"].map(|name| users.get(name).wait().is_err());
+    /// assert_eq!(fails, [false, true, false]);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn nth(self, n: u64) -> Self {
         Self { turn: Turn::Nth(n), ..self }
     }

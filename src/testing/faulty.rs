@@ -87,6 +87,19 @@ impl<T: Tier> Faulty<T> {
     }
 
     /// The hands that its faults are in.
+    ///
+    /// ```
+    /// use nanotier::testing::Faulty;
+    /// use nanotier::{Cache, Inline, Json, MemoryStore};
+    ///
+    /// let tier = Faulty::new(Inline(MemoryStore::new()));
+    /// let faults = tier.faults();
+    /// let users: Cache<String, u32> =
+    ///     Cache::builder().namespace("users").tiers(tier).codec(Json::default()).build()?;
+    /// faults.fail();
+    /// assert!(users.get("ada").wait().is_err());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.faults.clone()
@@ -116,32 +129,107 @@ impl<T: Tier> Faulty<T> {
 
 impl Faults {
     /// From now on this goes wrong too.
+    ///
+    /// ```
+    /// use nanotier::testing::{Fake, Fault};
+    /// use nanotier::ErrorKind;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().add(Fault::fail(ErrorKind::Busy).first(1));
+    /// fake.faults().add(Fault::fail(ErrorKind::Full).nth(2));
+    /// let kinds = [(); 3].map(|()| users.get("ada").wait().err().map(|error| error.kind()));
+    /// assert_eq!(kinds, [Some(ErrorKind::Busy), Some(ErrorKind::Full), None]);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn add(&self, fault: Fault) {
         self.0.lock().rules.push(Arc::new(Rule::new(fault)));
     }
 
     /// From now on every call fails with [`ErrorKind::Unavailable`], but [`Op::Close`].
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().fail();
+    /// assert!(users.insert("ada".to_string(), 1815).wait().is_err());
+    /// users.close().wait()?;
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn fail(&self) {
         self.add(Fault::fail(ErrorKind::Unavailable));
     }
 
     /// From now on every call takes so much longer, by the clock of the cache above. See [`Fault::slow`].
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().slow(Duration::from_secs(2));
+    /// let before = fake.clock().now();
+    /// fake.drive(users.insert("ada".to_string(), 1815))?;
+    /// assert!(fake.clock().now().since(before) >= Duration::from_secs(2));
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn slow(&self, by: Duration) {
         self.add(Fault::slow(by));
     }
 
     /// From now on no call is answered. See [`Fault::hang`].
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    /// use nanotier::{Limits, Tier};
+    /// use std::time::Duration;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().tiers(fake.tier().guarded(Limits::new())).build()?;
+    /// fake.faults().hang();
+    /// let before = fake.clock().now();
+    /// assert!(fake.drive(users.get("ada")).is_err(), "its deadline ended it");
+    /// assert!(fake.clock().now().since(before) <= Duration::from_secs(1));
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn hang(&self) {
         self.add(Fault::hang());
     }
 
     /// From now on every call is done, and answered by [`ErrorKind::Timeout`].
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().lose_answers();
+    /// assert!(users.insert("ada".to_string(), 1815).wait().is_err());
+    /// fake.faults().heal();
+    /// assert_eq!(users.get("ada").wait()?, Some(1815), "it was done");
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn lose_answers(&self) {
         self.add(Fault::lose_answer());
     }
 
     /// Nothing goes wrong any more. What hangs goes on, and what is slow is done in its time; a call that had begun under a
     /// fault that fails still fails.
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().fail();
+    /// assert!(users.get("ada").wait().is_err());
+    /// fake.faults().heal();
+    /// assert!(users.get("ada").wait().is_ok());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn heal(&self) {
         self.0.lock().rules.clear();
         self.release();
@@ -176,6 +264,22 @@ impl Faults {
     }
 
     /// How many calls hang right now, or wait with their answers. One that was dropped does not.
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// fake.faults().hang();
+    /// {
+    ///     let mut get = std::pin::pin!(users.get("ada"));
+    ///     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    ///     assert!(std::future::Future::poll(get.as_mut(), &mut context).is_pending());
+    ///     assert_eq!(fake.faults().hanging(), 1);
+    /// }
+    /// assert_eq!(fake.faults().hanging(), 0);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn hanging(&self) -> usize {
         self.0.lock().hanging.len()
@@ -183,6 +287,18 @@ impl Faults {
 
     /// How many calls have met a fault so far. A test that wants to show how something bears a fault asserts that there
     /// was one.
+    ///
+    /// ```
+    /// use nanotier::testing::Fake;
+    ///
+    /// let fake = Fake::new();
+    /// let users = fake.cache::<String, u32>().build()?;
+    /// users.get("ada").wait()?;
+    /// fake.faults().fail();
+    /// assert!(users.get("ada").wait().is_err());
+    /// assert_eq!(fake.faults().met(), 1);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     #[must_use]
     pub fn met(&self) -> u64 {
         self.0.lock().met

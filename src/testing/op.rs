@@ -59,12 +59,26 @@ pub enum Op {
 
 impl Op {
     /// True for what changes something in the tier: all but reading, listing, `Ready` and `Close`.
+    ///
+    /// ```
+    /// use nanotier::testing::Op;
+    ///
+    /// assert!(Op::Take.is_write() && Op::Clear.is_write());
+    /// assert!(!Op::List.is_write() && !Op::Close.is_write());
+    /// ```
     #[must_use]
     pub fn is_write(self) -> bool {
         !matches!(self, Self::Read | Self::List | Self::Ready | Self::Close)
     }
 
     /// True for `Read` and `List`.
+    ///
+    /// ```
+    /// use nanotier::testing::Op;
+    ///
+    /// assert!(Op::Read.is_read() && Op::List.is_read());
+    /// assert!(!Op::Take.is_read(), "it changes something");
+    /// ```
     #[must_use]
     pub fn is_read(self) -> bool {
         matches!(self, Self::Read | Self::List)

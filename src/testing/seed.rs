@@ -32,6 +32,12 @@ impl Seed {
     pub const VARIABLE: &'static str = "NANOTIER_SEED";
 
     /// This seed.
+    ///
+    /// ```
+    /// use nanotier::testing::Seed;
+    ///
+    /// assert_ne!(Seed::new(1).number(), Seed::new(2).number());
+    /// ```
     #[must_use]
     pub fn new(value: u64) -> Self {
         Self { value, state: Cell::new(value) }
@@ -62,12 +68,21 @@ impl Seed {
     }
 
     /// The seed itself: [`Seed::new`] of it begins again.
+    ///
+    /// ```
+    /// assert_eq!(nanotier::testing::Seed::new(7).value(), 7);
+    /// ```
     #[must_use]
     pub fn value(&self) -> u64 {
         self.value
     }
 
     /// The next number, of all that there are.
+    ///
+    /// ```
+    /// let seed = nanotier::testing::Seed::new(7);
+    /// assert_ne!(seed.number(), seed.number());
+    /// ```
     pub fn number(&self) -> u64 {
         let state = self.state.get().wrapping_add(GOLDEN);
         self.state.set(state);
@@ -75,6 +90,11 @@ impl Seed {
     }
 
     /// The next number below `bound`, all about equally likely; 0 below 0 or 1.
+    ///
+    /// ```
+    /// let die = nanotier::testing::Seed::new(7);
+    /// assert!((0..100).all(|_| die.below(6) < 6));
+    /// ```
     pub fn below(&self, bound: u64) -> u64 {
         // The upper half of the product: 0 for a bound of 0, too.
         u64::try_from((u128::from(self.number()) * u128::from(bound)) >> 64).unwrap_or(0)

@@ -124,18 +124,44 @@ impl Tasks {
     pub const STEPS_MAX: usize = 100_000;
 
     /// A spawner with no tasks yet.
+    ///
+    /// ```
+    /// let tasks = nanotier::testing::Tasks::new();
+    /// assert!(tasks.is_empty());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// How many tasks have not ended.
+    ///
+    /// ```
+    /// use nanotier::testing::Tasks;
+    /// use nanotier::Spawn;
+    ///
+    /// let tasks = Tasks::new();
+    /// assert!(tasks.spawn(Box::pin(async {})).is_ok());
+    /// assert_eq!(tasks.len(), 1);
+    /// tasks.run();
+    /// assert_eq!(tasks.len(), 0);
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.0.lock().slots.len()
     }
 
     /// True if all tasks have ended.
+    ///
+    /// ```
+    /// use nanotier::testing::Tasks;
+    /// use nanotier::Spawn;
+    ///
+    /// let tasks = Tasks::new();
+    /// assert!(tasks.is_empty());
+    /// assert!(tasks.spawn(Box::pin(async {})).is_ok());
+    /// assert!(!tasks.is_empty());
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -143,6 +169,17 @@ impl Tasks {
 
     /// Polls all tasks, those too that come up meanwhile, until each has ended or waits for something: for the time, for a
     /// tier that hangs. Says how many have ended.
+    ///
+    /// ```
+    /// use nanotier::testing::Tasks;
+    /// use nanotier::Spawn;
+    ///
+    /// let tasks = Tasks::new();
+    /// assert!(tasks.spawn(Box::pin(async {})).is_ok());
+    /// assert!(tasks.spawn(Box::pin(std::future::pending())).is_ok());
+    /// assert_eq!(tasks.run(), 1);
+    /// assert_eq!(tasks.len(), 1, "it waits");
+    /// ```
     ///
     /// # Panics
     ///
@@ -215,6 +252,18 @@ impl Tasks {
     /// Brings all tasks to their end, letting the time pass as [`drive`](Self::drive) does. For tests that only want to see
     /// what comes of it.
     ///
+    /// ```
+    /// use nanotier::testing::{Clock, Tasks};
+    /// use nanotier::Spawn;
+    /// use std::time::Duration;
+    ///
+    /// let ((clock, hands), tasks) = (Clock::manual(), Tasks::new());
+    /// let (start, sleep) = (clock.now(), clock.sleep(Duration::from_secs(60)));
+    /// assert!(tasks.spawn(Box::pin(sleep)).is_ok());
+    /// tasks.finish(&hands);
+    /// assert_eq!(clock.now().since(start), Duration::from_secs(60));
+    /// ```
+    ///
     /// # Panics
     ///
     /// As [`drive`](Self::drive); so for tasks that go on for as long as their cache is there.
@@ -233,6 +282,16 @@ impl Tasks {
 
     /// Drops all tasks where they are, as a runtime does that ends, and says how many that were. A cache runs on by itself
     /// what it may not lose, on a thread of its own.
+    ///
+    /// ```
+    /// use nanotier::testing::Tasks;
+    /// use nanotier::Spawn;
+    ///
+    /// let tasks = Tasks::new();
+    /// assert!(tasks.spawn(Box::pin(std::future::pending())).is_ok());
+    /// assert_eq!(tasks.cancel(), 1);
+    /// assert!(tasks.is_empty());
+    /// ```
     pub fn cancel(&self) -> usize {
         let slots = std::mem::take(&mut self.0.0.lock().slots);
         slots.len()
