@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use nanotier::testing::{Clock, Fake, Fault, Faulty, Op, Seed, Tasks};
 use nanotier::tier::conformance::{Subject, run_all};
-use nanotier::tier::{Context, Found, Intent, Path, Record, Version, Write, Wrote, waiting::block_on};
+use nanotier::tier::{
+    Change, Context, Expect, Found, Intent, Path, Record, Renewal, Update, Version, Write, Wrote,
+    waiting::block_on,
+};
 use nanotier::{Cache, ErrorKind, Freshness, Inline, Limits, MemoryStore, Namespace, Scope, Spawn, Tier};
 use parking_lot::Mutex;
 
@@ -74,6 +77,91 @@ fn what_memory_answers_is_not_counted_and_what_a_loader_brings_is_a_fill() {
     fake.assert_called(Op::Read, "k", 1);
     fake.assert_called(Op::Fill, "k", 1);
     fake.assert_total(Op::Put, 0);
+}
+
+#[test]
+fn each_call_of_a_cache_is_these_calls_of_a_tier() {
+    type Call = fn(&Cache<String, u32>);
+    let rows: [(&str, Call, &[Op]); 11] = [
+        ("get", |cache| _ = cache.get("k").wait().unwrap(), &[Op::Read]),
+        ("contains", |cache| _ = cache.contains("k").wait().unwrap(), &[Op::Read]),
+        ("time_left", |cache| _ = cache.time_left("k").wait().unwrap(), &[Op::Read]),
+        (
+            "get_with, a miss",
+            |cache| _ = cache.get_with("new", async || 1).wait().unwrap(),
+            &[Op::Read, Op::Fill],
+        ),
+        ("insert", |cache| cache.insert("k".to_owned(), 1).wait().unwrap(), &[Op::Put]),
+        ("remove", |cache| cache.remove("other").wait().unwrap(), &[Op::Remove]),
+        ("remove_many", |cache| drop(cache.remove_many(["other"]).wait().unwrap()), &[Op::Remove]),
+        ("touch", |cache| assert!(cache.touch("k", ms(5)).wait().unwrap()), &[Op::Read, Op::Fill]),
+        ("take", |cache| _ = cache.take("k").wait().unwrap(), &[Op::Take]),
+        ("list", |cache| drop(cache.list(nanotier::PageRequest::default()).wait().unwrap()), &[Op::List]),
+        ("clear", |cache| cache.clear().wait().unwrap(), &[Op::Clear]),
+    ];
+    let all = [
+        Op::Read,
+        Op::Put,
+        Op::Fill,
+        Op::Remove,
+        Op::Add,
+        Op::Take,
+        Op::Increment,
+        Op::Replace,
+        Op::RemoveIf,
+        Op::Update,
+        Op::Clear,
+        Op::List,
+        Op::Ready,
+        Op::Close,
+    ];
+    for (name, call, expected) in rows {
+        let fake = Fake::new();
+        let cache = through(&fake);
+        cache.insert("k".to_owned(), 1).wait().unwrap();
+        fake.reset();
+        call(&cache);
+        for op in all {
+            assert_eq!(fake.total(op), u64::from(expected.contains(&op)), "{name}: {op}");
+        }
+    }
+}
+
+#[test]
+fn an_atomic_change_is_counted_by_its_kind() {
+    let fake = Fake::new();
+    fake.tier().attach(&Context::new(fake.clock(), 1));
+    let namespace = Namespace::new("test").unwrap();
+    let (as_of, version) = (fake.clock().wall(), Version::from_parts(1, 1));
+    let changes = [
+        (Change::Increment { by: 1, lifetime: Renewal::Fixed(None) }, Op::Increment),
+        (Change::Take, Op::Take),
+        (Change::RemoveIf(Expect::Version(version)), Op::RemoveIf),
+        (Change::Now, Op::Update),
+    ];
+    for (change, op) in changes {
+        let update = Update { path: Path::new(&namespace, &b"k"[..]), change, version, as_of };
+        let _ = block_on(fake.tier().update(&update));
+        fake.assert_called(op, "k", 1);
+    }
+    assert_eq!(fake.round_trips(), 4);
+}
+
+#[tokio::test]
+async fn a_test_under_a_runtime_awaits_what_others_wait_for() {
+    let fake = Fake::new();
+    let cache = fake.cache::<String, u32>().ttl(ms(1000)).build().unwrap();
+    let load = || async {
+        tokio::task::yield_now().await;
+        7
+    };
+    let (one, other) = tokio::join!(cache.get_with("k", load), cache.get_with("k", load));
+    assert_eq!((one.unwrap(), other.unwrap()), (7, 7));
+    fake.assert_called(Op::Fill, "k", 1);
+    let asking = cache.clone();
+    tokio::spawn(async move { asking.insert("l".to_owned(), 8).await }).await.unwrap().unwrap();
+    fake.advance(ms(1000));
+    assert_eq!(cache.get("l").await.unwrap(), None);
 }
 
 #[test]

@@ -165,7 +165,8 @@ impl Fake {
         Self { shared: Arc::new(Shared { tier, inner, counts, faults, stage }), only: None }
     }
 
-    /// The tier: to be one of a chain, or to be called by itself.
+    /// The tier, to be one of a chain. To be called by itself it wants a context first, by the fake's clock:
+    /// `tier.attach(&Context::new(fake.clock(), 1))`.
     ///
     /// ```
     /// use nanotier::testing::{Fake, Op};
