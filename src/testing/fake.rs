@@ -95,8 +95,8 @@ impl Fake {
         Self::over(Inline(MemoryStore::new()))
     }
 
-    /// A fake around a tier of yours, or a chain of them. It must be new: no cache may have used it, for its clock is the
-    /// fake's.
+    /// A fake around a tier of yours, or a chain of them, of which it counts what comes from above: not what goes on between
+    /// its tiers. It must be new: no cache may have used it, for its clock is to be the fake's.
     ///
     /// ```
     /// use nanotier::testing::{Fake, Op};
