@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use nanotier::tier::{Spawn, Task};
+use nanotier::testing::Tasks;
 use nanotier::{
     Ahead, Builder, Cache, Clock, Detailed, ErrorKind, Freshness, Hands, Inline, Json, LoadError, Loaded,
     MemoryStore, Options, Source, TimeLeft, Ttl,
@@ -19,36 +19,6 @@ use common::Watched;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
-}
-
-/// Work that nobody waits for, kept until the test runs it.
-#[derive(Clone, Default)]
-struct Tasks(Arc<Mutex<Vec<Task>>>);
-
-impl Spawn for Tasks {
-    fn spawn(&self, task: Task) -> Result<(), Task> {
-        self.0.lock().push(task);
-        Ok(())
-    }
-}
-
-impl Tasks {
-    fn count(&self) -> usize {
-        self.0.lock().len()
-    }
-
-    /// Polls what there is until nothing of it moves; what is pending stays.
-    fn run(&self) {
-        for _ in 0..20 {
-            let tasks = std::mem::take(&mut *self.0.lock());
-            let pending = tasks.into_iter().filter_map(|mut task| {
-                let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                polled.is_pending().then_some(task)
-            });
-            let pending: Vec<Task> = pending.collect();
-            self.0.lock().extend(pending);
-        }
-    }
 }
 
 struct World {
@@ -76,7 +46,7 @@ fn both(change: Change) -> [World; 2] {
 
 fn build(builder: Builder<u32, u32>, change: Change) -> World {
     let (clock, hands) = Clock::manual();
-    let tasks = Tasks::default();
+    let tasks = Tasks::new();
     let builder = builder.clock(clock).spawner(tasks.clone()).seed(1).options(change);
     World { cache: builder.build().unwrap(), hands, tasks, loads: Arc::default() }
 }
@@ -236,7 +206,7 @@ fn a_refresh_that_was_lost_with_its_runtime_is_begun_anew_after_its_deadline() {
     world.load(2);
     world.hands.advance(ms(49));
     world.load(2);
-    assert_eq!(world.tasks.count(), 1);
+    assert_eq!(world.tasks.len(), 1);
     world.hands.advance(ms(1));
     world.tasks.run();
     assert_eq!(world.get(), Some(1), "its time was over before it began");
@@ -252,7 +222,7 @@ fn a_refresh_ahead_begins_at_its_share_of_the_life_and_callers_get_the_fresh_val
         world.load(1);
         world.hands.advance(ms(79));
         world.load(2);
-        assert_eq!(world.tasks.count(), 0, "not yet");
+        assert_eq!(world.tasks.len(), 0, "not yet");
         world.hands.advance(ms(1));
         let answer = world.load(2);
         assert_eq!((answer.value, answer.freshness), (1, Freshness::Fresh));
@@ -270,16 +240,16 @@ fn a_refresh_ahead_by_time_leaves_half_of_a_short_life_alone() {
     world.cache.insert(1, 1).wait().unwrap();
     world.hands.advance(ms(69));
     world.load(2);
-    assert_eq!(world.tasks.count(), 0);
+    assert_eq!(world.tasks.len(), 0);
     world.hands.advance(ms(1));
     world.load(2);
-    assert_eq!(world.tasks.count(), 1);
+    assert_eq!(world.tasks.len(), 1);
     world.tasks.run();
     world.cache.insert_for(1, 5, ms(10)).wait().unwrap();
     world.hands.advance(ms(4));
-    assert_eq!((world.load(6).value, world.tasks.count()), (5, 0));
+    assert_eq!((world.load(6).value, world.tasks.len()), (5, 0));
     world.hands.advance(ms(1));
-    assert_eq!((world.load(6).value, world.tasks.count()), (5, 1));
+    assert_eq!((world.load(6).value, world.tasks.len()), (5, 1));
 }
 
 #[test]
@@ -432,7 +402,7 @@ fn a_deadline_is_at_most_half_of_what_the_truth_remembers_removals_for() {
     // Said by a call it is shortened.
     let (clock, hands) = Clock::manual();
     let cache = Cache::<u32, u32>::builder().namespace("test").tiers(tier()).codec(Json::default());
-    let cache = cache.clock(clock).spawner(Tasks::default()).build().unwrap();
+    let cache = cache.clock(clock).spawner(Tasks::new()).build().unwrap();
     let patient = cache.with(|o| o.hard_deadline(Duration::from_secs(1_000_000))).unwrap();
     let mut hangs = patient.try_get_with(&1, || std::future::pending::<Result<u32, String>>());
     assert!(poll(&mut hangs).is_pending());
