@@ -296,8 +296,8 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-fn is_timeout<T: std::fmt::Debug>(answer: Poll<Result<T, LoadError<String>>>) -> bool {
-    matches!(answer, Poll::Ready(Err(LoadError::Cache(ref error))) if error.kind() == ErrorKind::Timeout)
+fn is_timeout<T>(answer: &Poll<Result<T, LoadError<String>>>) -> bool {
+    matches!(answer, Poll::Ready(Err(LoadError::Cache(error))) if error.kind() == ErrorKind::Timeout)
 }
 
 #[test]
@@ -312,9 +312,9 @@ fn at_the_hard_deadline_the_load_ends_its_key_is_free_and_all_who_wait_are_told(
         world.hands.advance(ms(99));
         assert!(poll(&mut leader).is_pending() && poll(&mut follower).is_pending());
         world.hands.advance(ms(1));
-        assert!(is_timeout(poll(&mut follower)), "whoever looks first ends it");
+        assert!(is_timeout(&poll(&mut follower)), "whoever looks first ends it");
         assert_eq!(dropped.load(SeqCst), 1);
-        assert!(is_timeout(poll(&mut leader)));
+        assert!(is_timeout(&poll(&mut leader)));
         assert_eq!(world.load(2), loaded(2));
     }
 }
@@ -337,7 +337,7 @@ fn a_loader_that_blocks_its_thread_keeps_the_others_no_longer_than_the_deadline(
     let mut follower = world.cache.try_get_with(&1, async || Ok::<_, String>(7));
     assert!(poll(&mut follower).is_pending());
     world.hands.advance(ms(100));
-    assert!(is_timeout(poll(&mut follower)));
+    assert!(is_timeout(&poll(&mut follower)));
     assert_eq!(world.load(2), loaded(2), "the key is free");
     go.send(()).unwrap();
     let late = blocked.join().unwrap();
@@ -404,10 +404,10 @@ fn a_deadline_is_at_most_half_of_what_the_truth_remembers_removals_for() {
     let cache = Cache::<u32, u32>::builder().namespace("test").tiers(tier()).codec(Json::default());
     let cache = cache.clock(clock).spawner(Tasks::new()).build().unwrap();
     let patient = cache.with(|o| o.hard_deadline(Duration::from_secs(1_000_000))).unwrap();
-    let mut hangs = patient.try_get_with(&1, || std::future::pending::<Result<u32, String>>());
+    let mut hangs = patient.try_get_with(&1, std::future::pending::<Result<u32, String>>);
     assert!(poll(&mut hangs).is_pending());
     hands.advance(horizon / 2);
-    assert!(is_timeout(poll(&mut hangs)));
+    assert!(is_timeout(&poll(&mut hangs)));
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn no_more_loads_run_at_once_than_are_allowed_and_turns_come_in_order() {
         (10..13_u32).map(|key| Box::pin(world.cache.try_get_with(&key, load(key)))).collect();
     asked.iter_mut().for_each(|asked| assert!(poll(asked).is_pending()));
     world.hands.advance(ms(100));
-    assert!(asked.iter_mut().all(|asked| is_timeout(poll(asked))));
+    assert!(asked.iter_mut().all(|asked| is_timeout(&poll(asked))));
     world.cache.clear().wait().unwrap();
     assert_eq!(world.load(1), loaded(1), "all turns were given back");
 }

@@ -23,6 +23,7 @@ mod batches;
 mod bench;
 mod clearing;
 mod closing;
+#[cfg(not(nanotier_schedules))]
 pub mod durable;
 mod listing;
 mod names;
