@@ -118,7 +118,12 @@ pub mod fuzzing {
 #[doc = include_str!("../README.md")]
 struct ReadmeExamples;
 
-/// So does the code in the page on testing.
+/// So does the code in the page on production.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/PRODUCTION.md")]
+struct ProductionExamples;
+
+/// And in the page on testing.
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../docs/TESTING.md")]
 struct TestingExamples;
