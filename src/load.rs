@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nanotier_engine::{Equivalent, OwnedFrom};
+use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
 use nanotier_tier::waiting::within;
 use nanotier_tier::{Error, ErrorKind, Event, Freshness, Intent, Moment, Seen, Tier, Timestamp, Version};
@@ -200,9 +201,9 @@ where
         self.negatives.as_ref()?.get(key).map(Err)
     }
 
-    /// A load never takes longer than half of what the truth remembers removals for (rule O4).
+    /// A load never takes longer than half of what the truth remembers removals for.
     fn deadline(&self, options: &Options<K, V>) -> Duration {
-        options.deadline().min(self.deadline_max)
+        if is_on(Rule::O4) { options.deadline().min(self.deadline_max) } else { Duration::MAX }
     }
 
     pub(crate) async fn permit(&self) -> Option<Permit> {
