@@ -153,6 +153,16 @@ impl<K, V> Builder<K, V> {
         Self { namespace: Some(name.into()), ..self }
     }
 
+    /// The namespace it was given, if any.
+    pub(crate) fn namespace_given(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// Whether anything outlives the cache: then its namespace counts.
+    pub(crate) fn lasts(&self) -> bool {
+        self.tiers.is_some() || self.warm.is_some()
+    }
+
     /// What lies below memory: one tier, or a [`chain`](nanotier_tier::chain) of them, or `near.over(far)`.
     pub fn tiers(self, tiers: impl Tier) -> Self
     where

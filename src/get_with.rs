@@ -266,7 +266,7 @@ where
     /// What memory cannot answer by itself. The loader is made only if it is to run.
     #[cold]
     #[inline(never)]
-    fn load_cold<Q, T, E>(
+    pub(crate) fn load_cold<Q, T, E>(
         &self,
         key: &Q,
         near: Option<(V, Good)>,
@@ -296,11 +296,13 @@ where
     }
 }
 
-fn tell_error<V>(outcome: Outcome<V>) -> Result<Detailed<V>, Error> {
+pub(crate) fn tell_error<V>(outcome: Outcome<V>) -> Result<Detailed<V>, Error> {
     outcome.map_err(Failure::into_error)
 }
 
-fn tell_load_error<V, E: Send + Sync + 'static>(outcome: Outcome<V>) -> Result<Detailed<V>, LoadError<E>> {
+pub(crate) fn tell_load_error<V, E: Send + Sync + 'static>(
+    outcome: Outcome<V>,
+) -> Result<Detailed<V>, LoadError<E>> {
     outcome.map_err(Failure::into_load_error)
 }
 

@@ -43,6 +43,7 @@ mod look;
 mod lookup;
 mod many;
 mod many_with;
+pub mod memoize;
 mod negative;
 mod options;
 mod permits;
@@ -62,6 +63,7 @@ pub use cache::Cache;
 pub use load_error::LoadError;
 pub use loader::Loaded;
 pub use lookup::{Detailed, Lookup, Source};
+pub use memoize::{Memoize, Memoized, memoize, memoize_async, try_memoize, try_memoize_async};
 pub use nanotier_engine::{Equivalent, OwnedFrom, Policy, Stats, WhatIf, WhatIfPoint};
 #[cfg(feature = "json")]
 pub use nanotier_tier::Json;

@@ -61,6 +61,23 @@ fn a_miss_in_a_cache_without_tiers_allocates_nothing() {
 }
 
 #[test]
+fn a_remembered_answer_allocates_nothing() {
+    let one = nanotier::memoize(|a: u64| a).build().unwrap();
+    let three = nanotier::memoize(|a: u64, b: u32, c: i8| a + u64::from(b) + u64::from(c.unsigned_abs()));
+    let three = three.build().unwrap();
+    let mixed =
+        nanotier::memoize_async(async |text: String, id: u64| text.len() as u64 + id).build().unwrap();
+    for _ in 0..2 {
+        (one.call(1), three.call(1, 2, 3), mixed.call("abc", 4).wait());
+    }
+    assert_eq!(count_allocations(|| one.call(1)), (1, 0));
+    assert_eq!(count_allocations(|| three.call(1, 2, 3)), (6, 0));
+    assert_eq!(count_allocations(|| mixed.call("abc", 4).wait()), (7, 0));
+    let _ =
+        count_allocations(|| one.call(2)).1.checked_sub(1).expect("the first call of all keeps something");
+}
+
+#[test]
 fn the_counter_counts() {
     let (_boxed, allocations) = count_allocations(|| Box::new(1));
     assert_eq!(allocations, 1);
