@@ -65,6 +65,65 @@ pub use loader::Loaded;
 pub use lookup::{Detailed, Lookup, Source};
 pub use memoize::{Memoize, Memoized, memoize, memoize_async, try_memoize, try_memoize_async};
 pub use nanotier_engine::{Equivalent, OwnedFrom, Policy, Stats, WhatIf, WhatIfPoint};
+/// Remembers the answers of a function or a method (feature `macros`): [`memoize`](memoize()) as an attribute.
+///
+/// ```
+/// use nanotier::memoize;
+/// use std::sync::Arc;
+///
+/// # struct Db; impl Db { async fn user(&self, id: u64) -> Result<String, std::io::Error> { Ok(format!("user {id}")) } }
+/// /// One query for all who ask, at most once in five minutes; if it fails, the last answer of the day.
+/// #[memoize(ttl = "5m", stale = "1h", stale_on_error = "1d", key = "id", result)]
+/// async fn user(db: &Arc<Db>, id: u64) -> Result<String, Arc<std::io::Error>> {
+///     Ok(db.user(id).await?)
+/// }
+///
+/// # fn main() -> nanotier::Result<()> {
+/// # let (db, block_on) = (Arc::new(Db), nanotier::tier::waiting::block_on::<_>);
+/// assert_eq!(block_on(user(&db, 7)).unwrap(), "user 7");
+/// assert_eq!(user_cache().len(), 1); // its cache, a `Cache<(u64,), String>`: to look, to insert, to clear
+/// user_remove(7).wait()?; // forgets one answer
+/// # Ok(())
+/// # }
+/// ```
+///
+/// | option | says |
+/// |---|---|
+/// | `ttl = "5m"` | how long an answer is fresh; for ever without it |
+/// | `stale = "1h"` | how long after that it is given as stale, while the function runs behind |
+/// | `stale_on_error = "1d"` | how long an old answer stands in for an error |
+/// | `capacity = 10_000` | how many answers memory holds: 10,000 by default, one where there are no arguments |
+/// | `key = "(self.id, item)"` | what the answer depends on, if not on all arguments: code, of up to seven parts that own what they are |
+/// | `result` | only `Ok` is remembered. The error must be `Clone`: `Arc<E>`, which `?` makes by itself, is |
+/// | `name = "users.price"` | the name below memory, as [`Memoize::named`]: by default the module's and the function's |
+/// | `configure = \|cache\| cache.stats(true)` | everything else that [`Builder`] can be told; tiers, too |
+///
+/// Durations are whole numbers with `ms`, `s`, `m`, `h` or `d`: `"500ms"`, `"1h30m"`.
+///
+/// # What is made
+///
+/// Of a function `price` it makes the function itself, which asks the cache; `price_cache()`, its [`Cache`], whose key is the tuple of the
+/// key's parts; and `price_remove(..)`, which forgets one answer, given what the key speaks of. The last two are as visible as the function. They
+/// belong to the type if it is a method: `Shop::price_cache()`.
+///
+/// A key is looked up by what is passed: `&str` in place of a `String` costs a hit nothing. Where a part of the key is neither an argument nor
+/// a tuple of such, its type has no name, and `price_cache()` is a cache of something.
+///
+/// # Methods
+///
+/// A method's cache is one for all values of its type, so that `key` has to say by what `self` is known. Of a generic type or function each set of types
+/// has a cache of its own.
+///
+/// A plain method may take `&self`: its caller does the work, and those who ask meanwhile wait. What is awaited, or refreshed
+/// behind by `stale`, may outlive its caller and owns its receiver and its arguments: `self: Arc<Self>`, or `&self` of a type whose clones are
+/// cheap. References become owned, at a miss. A method of a trait's `impl` cannot be memoized: let it call one that is.
+///
+/// # Panics
+///
+/// As the function does, in all who wait; at the first call, if the cache cannot be built as configured; and if the function asks
+/// for the very answer that it works out.
+#[cfg(feature = "macros")]
+pub use nanotier_macros::memoize;
 #[cfg(feature = "json")]
 pub use nanotier_tier::Json;
 // The trait, and with the feature `derive` the macro of the same name.

@@ -6,8 +6,11 @@
 
 mod answer;
 mod argument;
+#[doc(hidden)]
+pub mod attribute;
 mod builder;
 mod function;
+mod here;
 mod memoized;
 mod mode;
 
@@ -35,6 +38,9 @@ use std::fmt;
 /// Whoever asks while another works out the same answer waits for that one. The function runs on the thread that asks; a
 /// stale answer's successor is worked out behind, on the cache's spawner. A panic of the function is a panic of all who wait for
 /// it, and the next call runs it anew. Where tiers lie below and are down, the function runs.
+///
+/// A function may ask itself for other answers. Each level of such a recursion takes about 7 KiB of stack, or 1 by the attribute
+/// of the same name (feature `macros`); without optimisation three times as much.
 ///
 /// ```
 /// use nanotier::memoize;

@@ -1,7 +1,11 @@
-//! The derive macros of nanotier. Use them through `nanotier` or `nanotier-tier`; both re-export them.
+//! The macros of nanotier. Use them through `nanotier` or, those for keys, `nanotier-tier`; they re-export them.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "memoize")]
+mod duration;
 mod key;
+#[cfg(feature = "memoize")]
+mod memoize;
 
 use proc_macro::TokenStream;
 
@@ -27,4 +31,18 @@ use proc_macro::TokenStream;
 pub fn derive_key(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as syn::DeriveInput);
     key::derive(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Remembers the answers of a function or method: `nanotier::memoize` documents it.
+#[cfg(feature = "memoize")]
+#[proc_macro_attribute]
+pub fn memoize(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = item.into();
+    memoize::memoize(arguments.into(), &item)
+        .unwrap_or_else(|error| {
+            // The function stays, so that its callers are not reported as well.
+            let error = error.to_compile_error();
+            quote::quote!(#error #item)
+        })
+        .into()
 }

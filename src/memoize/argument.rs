@@ -100,8 +100,8 @@ pub trait Arguments: Hash + Eq + Clone + Send + Sync + 'static {
 }
 
 /// The arguments of a call as they were passed: looks up the key that equals them.
-#[derive(Hash)]
-pub(crate) struct Passed<T>(pub(crate) T);
+#[derive(Hash, Debug)]
+pub struct Passed<T>(pub(super) T);
 
 impl<A, T> Equivalent<A> for Passed<T>
 where

@@ -9,7 +9,7 @@ use nanotier_tier::{Clock, Error, ErrorKind, Result, Spawn};
 use super::argument::Arguments;
 use super::memoized::Memoized;
 use super::mode::{Mode, Plain};
-use crate::{Builder, Policy};
+use crate::{Builder, Options, Policy};
 
 /// A function that is to be memoized. Nothing is judged before [`build`](Self::build).
 #[must_use = "a builder does nothing until `build()`"]
@@ -33,6 +33,24 @@ impl<A: Arguments, V: Clone + Send + Sync + 'static, M: Mode<V>> Memoize<A, V, M
     /// How long after that they are given as stale, while the function runs behind. See [`Builder::stale_for`].
     pub fn stale_for(self, stale_for: Duration) -> Self {
         self.configure(|cache| cache.stale_for(stale_for))
+    }
+
+    /// How long answers live and how they are worked out, beyond that: [`Options`].
+    ///
+    /// ```
+    /// use nanotier::try_memoize;
+    /// use std::time::Duration;
+    ///
+    /// let hour = Duration::from_secs(3600);
+    /// let read = try_memoize(|path: String| std::fs::read_to_string(path))
+    ///     .ttl(hour)
+    ///     .options(|options| options.stale_on_error_for(24 * hour))
+    ///     .build()?;
+    /// assert!(read.call("/no/such/file").is_err());
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
+    pub fn options(self, change: impl FnOnce(Options<A, V>) -> Options<A, V>) -> Self {
+        self.configure(|cache| cache.options(change))
     }
 
     /// How many answers memory holds: 10,000 unless told otherwise, and one where there are no arguments. With 0 none is
