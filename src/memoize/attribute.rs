@@ -99,9 +99,14 @@ pub struct Name {
     pub below: Option<&'static str>,
 }
 
+/// A cache for a function of this name, which is its only one, or not.
+///
+/// # Panics
+///
+/// If it cannot be built as configured.
 #[cold]
 #[inline(never)]
-fn build<K, V>(
+pub fn build<K, V>(
     name: Name,
     is_first: bool,
     configure: impl FnOnce(Builder<K, V>) -> Builder<K, V>,

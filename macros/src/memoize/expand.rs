@@ -93,8 +93,21 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    /// Where the cache is kept, or the caches of a function that is used with several types.
     fn caches(&self) -> TokenStream {
         let Self { support, caches, .. } = self;
+        if self.is_one() {
+            let (key, value) = (self.key_types(), self.value());
+            let (name, configure) = (self.name(), self.configure());
+            return quote! {
+                #[doc(hidden)]
+                fn #caches() -> &'static ::nanotier::Cache<(#(#key,)*), #value> {
+                    static CACHE: ::std::sync::LazyLock<::nanotier::Cache<(#(#key,)*), #value>> =
+                        ::std::sync::LazyLock::new(|| #support::build(#name, true, #configure));
+                    &CACHE
+                }
+            };
+        }
         quote! {
             #[doc(hidden)]
             fn #caches() -> &'static #support::Caches {
@@ -102,6 +115,12 @@ impl<'a> Expansion<'a> {
                 &CACHES
             }
         }
+    }
+
+    /// Whether there is but one cache, and its type can be written down.
+    fn is_one(&self) -> bool {
+        let function = self.function;
+        function.key_is_typed() && !function.is_associated && function.types().is_empty()
     }
 
     fn cache(&self) -> TokenStream {
@@ -168,6 +187,9 @@ impl<'a> Expansion<'a> {
     fn obtain(&self) -> TokenStream {
         let function = self.function;
         let caches = self.beside(&self.caches);
+        if self.is_one() {
+            return quote!(#caches());
+        }
         let own = function.is_associated.then(|| quote!(Self,)).into_iter();
         let (types, value, name, configure) = (function.types(), self.value(), self.name(), self.configure());
         let of = quote!((#(#own)* #(#types,)*));
