@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nanotier_tier::{
     AnyTier, Bytes, Codec, Deadlines, Encoded, Error, ErrorKind, Fingerprint, KeyBytes, Namespace, Path,
-    Record, Result, Tier, Timestamp, Version,
+    Record, Result, Tier, TierIndex, Timestamp, Version,
 };
 
 /// Turns a key into its bytes. Known only where `K` is a [`Key`](nanotier_tier::Key), kept where it need not
@@ -87,8 +87,13 @@ impl<K, V: 'static> Below<K, V> {
         self.codec.decode(&record.value.bytes)
     }
 
+    /// The place of the truth.
+    pub(crate) fn truth(&self) -> TierIndex {
+        TierIndex(self.tier.depth().saturating_sub(1))
+    }
+
     /// True if the tier at this place is the truth.
-    pub(crate) fn is_truth(&self, from: nanotier_tier::TierIndex) -> bool {
-        from.0 + 1 >= self.tier.depth()
+    pub(crate) fn is_truth(&self, from: TierIndex) -> bool {
+        from >= self.truth()
     }
 }

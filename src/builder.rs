@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nanotier_engine::{Engine, Policy};
+use nanotier_tier::measure::{Metered, Meters};
 use nanotier_tier::{
     AnyTier, Clock, Codec, Context, Error, ErrorKind, Key, Namespace, Observer, Result, Scope, Spawn, Tier,
 };
@@ -20,6 +21,7 @@ use crate::negative::Negatives;
 use crate::options::Options;
 use crate::permits::Permits;
 use crate::warm::{Disk, Seam, System, Times, Truth, Warm, WarmRestart};
+use crate::watch::{KeyText, Watch};
 
 /// What a cache is to be. Nothing is judged before [`build`](Builder::build), and all of it there.
 #[must_use = "a builder does nothing until `build()`"]
@@ -41,6 +43,7 @@ pub struct Builder<K, V> {
     clock: Option<Clock>,
     spawner: Option<Arc<dyn Spawn>>,
     observer: Option<Arc<dyn Observer>>,
+    key_text: Option<KeyText<K>>,
     seed: Option<u64>,
 }
 
@@ -68,6 +71,7 @@ impl<K, V> Builder<K, V> {
             clock: None,
             spawner: None,
             observer: None,
+            key_text: None,
             seed: None,
         }
     }
@@ -87,7 +91,10 @@ impl<K, V> Builder<K, V> {
         Self { policy, ..self }
     }
 
-    /// Counts memory's hits and misses. Off by default.
+    /// Counts hits and misses, what calls come to, and how long loads and tiers take, for [`Cache::metrics`]. Off by default.
+    ///
+    /// A hit then costs one store to a line that its thread has for itself; a call below memory some tens of nanoseconds;
+    /// each tier, and the cache, up to 5 KiB for each group of threads.
     pub fn stats(self, on: bool) -> Self {
         Self { stats: on, ..self }
     }
@@ -168,7 +175,9 @@ impl<K, V> Builder<K, V> {
     where
         K: Key,
     {
-        Self { tiers: Some(tiers.erase()), key: Some(both_ways()), ..self }
+        // A chain counts each of its tiers.
+        let tiers = if tiers.depth() > 1 { tiers.erase() } else { Metered::new(tiers).erase() };
+        Self { tiers: Some(tiers), key: Some(both_ways()), ..self }
     }
 
     /// Keeps memory in a file while the process is down: [`close`](Cache::close) writes it, the hottest entries first, and
@@ -226,9 +235,50 @@ impl<K, V> Builder<K, V> {
         Self { spawner: Some(Arc::new(spawner)), ..self }
     }
 
-    /// Is told what happens below memory.
+    /// Is told what each call comes to, and what happens below memory. For two of them give a pair. `docs/OBSERVING.md` has
+    /// the table of what is told when.
+    ///
+    /// While nobody observes, a hit costs nothing for it. If somebody does, each hit costs the observer's own time and some
+    /// nanoseconds.
+    ///
+    /// ```
+    /// use nanotier::{Cache, Call, Observer, Outcome};
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    ///
+    /// #[derive(Default)]
+    /// struct Misses(AtomicU64);
+    ///
+    /// impl Observer for Misses {
+    ///     fn call(&self, call: &Call<'_>) {
+    ///         self.0.fetch_add(u64::from(call.outcome == Outcome::Miss), Relaxed);
+    ///     }
+    /// }
+    ///
+    /// let misses = Arc::new(Misses::default());
+    /// let cache: Cache<u32, u32> = Cache::builder().observer(misses.clone()).build()?;
+    /// cache.get(&1).wait()?;
+    /// assert_eq!(misses.0.load(Relaxed), 1);
+    /// # Ok::<(), nanotier::Error>(())
+    /// ```
     pub fn observer(self, observer: impl Observer) -> Self {
         Self { observer: Some(Arc::new(observer)), ..self }
+    }
+
+    /// Shows the observer keys, as `text` says: all of a key, a part of it, or its hash. Without this no event has any.
+    ///
+    /// It runs once for each call about one key, before the call, and not at all without an observer. If it panics the key is
+    /// not shown. On a hit it costs a clone of the key besides.
+    ///
+    /// ```
+    /// # use nanotier::Cache;
+    /// let cache = Cache::<String, u32>::builder().observe_keys(|email| {
+    ///     let domain = email.split_once('@').map_or("", |(_, domain)| domain);
+    ///     format!("someone@{domain}")
+    /// });
+    /// ```
+    pub fn observe_keys(self, text: impl Fn(&K) -> String + Send + Sync + 'static) -> Self {
+        Self { key_text: Some(Arc::new(text)), ..self }
     }
 
     /// The number by which this cache's writes are told from those of others that share its tiers. Random by
@@ -256,7 +306,7 @@ where
         self.judge()?;
         let clock = self.clock.unwrap_or_default();
         let writer = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let mut context = Context::new(clock.clone(), writer);
+        let mut context = Context::new(clock.clone(), writer).with_meters(Arc::new(Meters::new(self.stats)));
         context.recheck = self.recheck;
         #[cfg(feature = "tokio")]
         {
@@ -311,6 +361,7 @@ where
             inflight: InFlight::new(),
             deadline_max: below.as_ref().map_or(Duration::MAX, deadline_max),
             below,
+            watch: Watch::new(&context, self.stats, self.key_text),
             context,
             dice: Dice::new(writer),
             permits: options.loads_max.map(Permits::new),
@@ -320,7 +371,8 @@ where
             warm,
             closed: AtomicBool::new(false),
         };
-        Ok(Cache(Arc::new(inner), Handle::new(options)))
+        let is_observed = inner.watch.is_observed();
+        Ok(Cache(Arc::new(inner), Handle::new(options, is_observed)))
     }
 
     fn judge(&self) -> Result<()> {

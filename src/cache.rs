@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nanotier_engine::{Engine, Equivalent, OwnedFrom, Stats, WhatIf};
 use nanotier_tier::{
-    BoxFuture, Clock, Context, Error, ErrorKind, Freshness, Moment, Page, PageRequest, Result, Tier,
-    TierIndex,
+    BoxFuture, Clock, Context, Error, ErrorKind, Freshness, Moment, Operation, Page, PageRequest, Result,
+    Tier, TierIndex,
 };
 
 use crate::below::Below;
@@ -24,6 +24,7 @@ use crate::negative::Negatives;
 use crate::options::Options;
 use crate::permits::Permits;
 use crate::warm::{Truth, Warm, Warmth};
+use crate::watch::{End, Watch};
 
 /// A cache of `V` by `K`: memory first, then whatever tiers lie below it. Clones are handles on the same
 /// cache.
@@ -52,29 +53,33 @@ impl<K, V> Clone for Cache<K, V> {
 /// What a handle says of its calls.
 pub(crate) struct Handle<K, V> {
     pub(crate) options: Arc<Options<K, V>>,
-    /// Whether a hit has to look at the options, or at when the entry was used: here, where it costs a hit one byte.
+    /// Whether a hit has to look at the options, or at when the entry was used, or has to be told: here, where it costs a hit
+    /// one byte.
     is_odd: bool,
+    /// Whether hits are told to an observer.
+    is_observed: bool,
 }
 
 impl<K, V> Clone for Handle<K, V> {
     fn clone(&self) -> Self {
-        Self { options: self.options.clone(), is_odd: self.is_odd }
+        Self { options: self.options.clone(), is_odd: self.is_odd, is_observed: self.is_observed }
     }
 }
 
 impl<K, V> Handle<K, V> {
-    pub(crate) fn new(options: Arc<Options<K, V>>) -> Self {
-        Self { is_odd: options.bypass || options.time_to_idle.is_some(), options }
+    pub(crate) fn new(options: Arc<Options<K, V>>, is_observed: bool) -> Self {
+        let is_odd = is_observed || options.bypass || options.time_to_idle.is_some();
+        Self { options, is_odd, is_observed }
     }
 
-    /// Whether this handle sees an entry; if so it is used now.
+    /// What an entry is good for to this handle, if that sees it at all; if so it is used now.
     #[inline(never)]
-    fn sees(&self, entry: &Resident<V>, now: Moment) -> bool {
+    fn sees(&self, entry: &Resident<V>, now: Moment, good: Good) -> Option<Good> {
         if self.options.bypass || entry.is_idle(now) {
-            return false;
+            return None;
         }
         entry.used(now);
-        true
+        Some(if self.is_observed && good == Good::Fresh { Good::Told } else { good })
     }
 }
 
@@ -93,6 +98,8 @@ pub(crate) struct Inner<K, V> {
     /// What loaders said of keys that have no value, if that is to be remembered.
     pub(crate) negatives: Option<Negatives<K>>,
     pub(crate) close_within: Duration,
+    /// Who is told of calls, and what is counted.
+    pub(crate) watch: Watch<K>,
     pub(crate) warm: Option<Warm<K, V>>,
     /// From then on no load begins and, where memory is the truth, no write is acknowledged.
     pub(crate) closed: AtomicBool,
@@ -178,9 +185,9 @@ where
     {
         let now = self.0.clock().now();
         self.0.memory.read_if(key, |entry| {
-            let good = entry.state(now, &self.1.options).good()?;
-            if self.1.is_odd && !self.1.sees(entry, now) {
-                return None;
+            let mut good = entry.state(now, &self.1.options).good()?;
+            if self.1.is_odd {
+                good = self.1.sees(entry, now, good)?;
             }
             Some(f(&entry.value, good))
         })
@@ -194,8 +201,11 @@ where
         K: OwnedFrom<Q>,
     {
         let has_tiers = self.0.below.is_some();
+        let watch = &self.0.watch;
+        let shown = || watch.shown(|| K::owned_from(key));
         match near {
             Some((value, good)) => {
+                watch.answered(Operation::Get, shown().as_deref(), End::in_memory(good.freshness()));
                 if has_tiers && good == Good::Stale {
                     self.0.look_behind(&K::owned_from(key));
                 }
@@ -206,10 +216,19 @@ where
                 })
             }
             None if has_tiers && !self.1.options.bypass => {
+                let call = watch.begin(Operation::Get, shown());
                 let (inner, key) = (self.0.clone(), K::owned_from(key));
-                Lookup::below(async move { inner.look(key).await.map_err(Failure::into_error) })
+                Lookup::below(async move {
+                    let mut joined = false;
+                    let outcome = inner.look(key, &mut joined).await;
+                    call.end(|| End::found(&outcome, joined, Option::is_some));
+                    outcome.map_err(Failure::into_error)
+                })
             }
-            None => Lookup::ready(Detailed::nowhere(None)),
+            None => {
+                watch.answered(Operation::Get, shown().as_deref(), End::hit_or_miss(false));
+                Lookup::ready(Detailed::nowhere(None))
+            }
         }
     }
 
@@ -247,7 +266,7 @@ where
                 "a `negative_ttl` or `error_ttl` needs one of the cache's, said to its builder: it has no room for them yet",
             ));
         }
-        Ok(Self(self.0.clone(), Handle::new(Arc::new(options))))
+        Ok(Self(self.0.clone(), Handle::new(Arc::new(options), self.1.is_observed)))
     }
 
     /// Whether anybody has a usable value of `key`: memory, else the tiers. Moves nothing, and is no use of the entry, nor
@@ -257,6 +276,17 @@ where
     ///
     /// Told when awaited: a tier failed and no other, nor memory, had anything usable.
     pub fn contains<'a, Q>(&'a self, key: &'a Q) -> Lookup<bool>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
+    {
+        let watch = &self.0.watch;
+        let shown = watch.shown(|| K::owned_from(key));
+        self.is_anywhere(key)
+            .told(watch, Operation::Contains, 1, shown, |is_there| End::hit_or_miss(*is_there))
+    }
+
+    fn is_anywhere<Q>(&self, key: &Q) -> Lookup<bool>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
@@ -306,11 +336,13 @@ where
         self.0.memory.capacity()
     }
 
-    /// Counts of memory's hits, misses and departures. All zero unless [`Builder::stats`] was asked for. Its `loads` are
-    /// those of a bare engine: a cache's loads are not counted yet.
+    /// Counts of memory's hits, misses and departures, and of loads. All zero unless [`Builder::stats`] was asked for;
+    /// [`metrics`](Self::metrics) has more.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.0.memory.stats()
+        let mut stats = self.0.memory.stats();
+        stats.loads = self.0.watch.loads().took.count;
+        stats
     }
 
     /// The hit ratio that memory would have had at 0.25 to 8 times its capacity, from a sample of its keys, while it works;

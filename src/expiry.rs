@@ -92,14 +92,21 @@ pub(crate) enum Good {
     Due,
     /// Stale, and a new value is wanted.
     Stale,
+    /// Fresh, and somebody is to be told that it was.
+    Told,
 }
 
 impl Good {
     pub(crate) fn freshness(self) -> Freshness {
         match self {
-            Self::Fresh | Self::Due => Freshness::Fresh,
+            Self::Fresh | Self::Told | Self::Due => Freshness::Fresh,
             Self::Stale => Freshness::Stale,
         }
+    }
+
+    /// Whether a new value is wanted.
+    pub(crate) fn is_due(self) -> bool {
+        matches!(self, Self::Due | Self::Stale)
     }
 }
 

@@ -67,7 +67,7 @@ where
                 }
             }
             Err(error) => {
-                inner.context.tell(&Event::FillFailed { tier: error.tier() });
+                inner.context.tell(&Event::FillFailed { tier: error.tier(), at: below.truth() });
                 filling.admit_degraded(lifetime, now);
             }
         }

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use crate::load_error::Failure;
 use crate::lookup::Detailed;
 use crate::runtime::Runtime;
+use crate::watch::Ongoing;
 
 /// How a flight ends, for each who waits.
 pub(crate) type Outcome<T> = Result<Detailed<T>, Failure>;
@@ -137,10 +138,11 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         Some(Waiter { flight: self.clone(), id, context: context.clone(), sleep: None, is_spawned: false })
     }
 
-    /// Drives the flight on the cache's spawner, for nobody.
-    pub(crate) fn go_on(self: &Arc<Self>, context: &TierContext) {
-        if let Some(waiter) = self.join(context) {
-            waiter.spawn();
+    /// Drives the flight on the cache's spawner, for nobody: a refresh, as which it is told.
+    pub(crate) fn go_on(self: &Arc<Self>, context: &TierContext, call: Ongoing) {
+        match self.join(context) {
+            Some(waiter) => waiter.spawn(call),
+            None => drop(call),
         }
     }
 
@@ -266,15 +268,22 @@ pub(crate) struct Waiter<T: Clone + Send + Sync + 'static> {
 
 impl<T: Clone + Send + Sync + 'static> Waiter<T> {
     /// Drives the flight on the cache's spawner, for nobody.
-    pub(crate) fn spawn(mut self) {
+    pub(crate) fn spawn(mut self, call: Ongoing) {
         self.is_spawned = true;
         let context = self.context.clone();
         let told = context.clone();
         context.spawn(Box::pin(async move {
-            if self.await.is_err() {
+            let outcome = self.await;
+            if outcome.is_err() {
                 told.tell(&Event::LoadFailed);
             }
+            call.refreshed(&outcome);
         }));
+    }
+
+    /// True if the work was begun for it.
+    pub(crate) fn is_first(&self) -> bool {
+        self.id == 0
     }
 }
 
@@ -366,7 +375,8 @@ impl<T: Clone + Send + Sync + 'static> Drop for Waiter<T> {
         if self.is_spawned {
             self.context.spawn_on_worker(Box::pin(async move { drop(waiter.await) }));
         } else {
-            waiter.spawn();
+            // Who had begun it was told as dropped.
+            waiter.spawn(Ongoing::untold());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::hash::Hash;
 
 use nanotier_engine::{Equivalent, OwnedFrom};
-use nanotier_tier::{Error, Result};
+use nanotier_tier::{Error, Operation, Result};
 
 use crate::cache::Cache;
 use crate::expiry::Good;
@@ -13,6 +13,7 @@ use crate::flight::Outcome;
 use crate::load_error::{Failure, LoadError};
 use crate::loader::{Loaded, Loader, asynchronous, blocking};
 use crate::lookup::{Detailed, Lookup, Source};
+use crate::watch::End;
 
 impl<K, V> Cache<K, V>
 where
@@ -280,8 +281,10 @@ where
         E: 'static,
     {
         let (inner, options) = (&self.0, &self.1.options);
+        let shown = || inner.watch.shown(|| K::owned_from(key));
         if let Some((value, good)) = near {
-            if inner.claims(key, options) {
+            inner.watch.answered(Operation::GetWith, shown().as_deref(), End::in_memory(good.freshness()));
+            if good.is_due() && inner.claims(key, options) {
                 inner.load_behind(&K::owned_from(key), options, loader());
             }
             let detailed = Detailed { value, freshness: good.freshness(), source: Source::Memory };
@@ -289,10 +292,17 @@ where
         }
         let known = if options.bypass { None } else { inner.known(key, options) };
         if let Some(outcome) = known {
+            inner.watch.answered(Operation::GetWith, shown().as_deref(), End::known(&outcome));
             return Lookup::answered(tell(outcome));
         }
+        let call = inner.watch.begin(Operation::GetWith, shown());
         let (inner, options, key, loader) = (inner.clone(), options.clone(), K::owned_from(key), loader());
-        Lookup::below(async move { tell(inner.load(key, options, loader).await) })
+        Lookup::below(async move {
+            let mut joined = false;
+            let outcome = inner.load(key, options, loader, &mut joined).await;
+            call.end(|| End::found(&outcome, joined, |_| true));
+            tell(outcome)
+        })
     }
 }
 

@@ -44,10 +44,12 @@ mod lookup;
 mod many;
 mod many_with;
 pub mod memoize;
+mod metrics;
 mod negative;
 mod options;
 mod permits;
 mod refill;
+mod report;
 mod runtime;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -56,8 +58,10 @@ mod ticket;
 mod tokio_spawner;
 mod ttl;
 mod warm;
+mod watch;
 mod write;
 
+pub use crate::metrics::{CallMetrics, LoadMetrics, Metrics};
 pub use builder::Builder;
 pub use cache::Cache;
 pub use load_error::LoadError;
@@ -130,12 +134,13 @@ pub use nanotier_tier::Json;
 pub use nanotier_tier::Key;
 #[cfg(feature = "postcard")]
 pub use nanotier_tier::Postcard;
+pub use nanotier_tier::measure::{Latencies, ReadMetrics, TierMetrics, WriteMetrics};
 pub use nanotier_tier::{
-    AnyTier, Behind, Breaker, Bytes, Capabilities, Chain, Clock, Codec, Durability, Error, ErrorKind, Event,
-    Freshness, GuardState, Guarded, Hands, Health, Inline, KeyBytes, Limits, Link, Listed, MemoryStore,
-    Moment, Namespace, NullStore, Observer, Offload, Page, PageRequest, Promote, Queue, QueueState, Raw,
-    ReadPolicy, Result, Scope, Spawn, Store, Task, Tier, TierIndex, Timestamp, WhenFull, Worker, WriteBehind,
-    WritePolicy, chain, shaping,
+    AnyTier, Behind, Breaker, Bytes, Call, Capabilities, Chain, Clock, Codec, Durability, Error, ErrorKind,
+    Event, Freshness, GuardState, Guarded, Hands, Health, Inline, KeyBytes, Limits, Link, Listed,
+    MemoryStore, Moment, Namespace, NullStore, Observer, Offload, Operation, Outcome, Page, PageRequest,
+    Promote, Queue, QueueState, Raw, ReadPolicy, Result, Scope, Spawn, Store, Task, Tier, TierIndex,
+    Timestamp, WhenFull, Worker, WriteBehind, WritePolicy, chain, shaping,
 };
 pub use options::{Ahead, Options};
 pub use refill::{Refill, RefillEnd, RefillLimit, Refilled};

@@ -10,7 +10,9 @@ use nanotier_engine::{Equivalent, OwnedFrom};
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
 use nanotier_tier::waiting::within;
-use nanotier_tier::{Error, ErrorKind, Event, Freshness, Intent, Moment, Seen, Tier, Timestamp, Version};
+use nanotier_tier::{
+    Error, ErrorKind, Event, Freshness, Intent, Moment, Operation, Seen, Tier, Timestamp, Version,
+};
 
 use crate::cache::Inner;
 use crate::expiry::State;
@@ -23,6 +25,7 @@ use crate::lookup::{Detailed, Source};
 use crate::options::Options;
 use crate::permits::Permit;
 use crate::ticket::Ticket;
+use crate::watch::Ongoing;
 
 impl<K, V> Inner<K, V>
 where
@@ -36,6 +39,7 @@ where
         key: K,
         options: Arc<Options<K, V>>,
         loader: Loader<V>,
+        joined: &mut bool,
     ) -> Outcome<V> {
         if let Some(below) = &self.below {
             below.path(&key)?;
@@ -48,7 +52,9 @@ where
         } else {
             self.join_load(&key, &options, loader)
         };
-        let mut waiter = pin!(waiter.ok_or_else(closed)?);
+        let waiter = waiter.ok_or_else(closed)?;
+        *joined = !waiter.is_first();
+        let mut waiter = pin!(waiter);
         if let Some(soft) = options.soft_deadline {
             let until = self.clock().now().plus(soft);
             if let Some(outcome) = within(self.clock(), until, waiter.as_mut()).await {
@@ -131,7 +137,7 @@ where
         let inner = self.clone();
         let work = async move {
             let _permit = inner.permit().await;
-            match loader(None).await? {
+            match inner.timed(loader(None)).await? {
                 Loaded::New(value) => {
                     Ok(Detailed { value, freshness: Freshness::Fresh, source: Source::Loader })
                 }
@@ -155,14 +161,30 @@ where
             Some(_) => self.load_flight(key, options, &mut loader, load_flight),
             None => self.load_flight(key, options, &mut loader, refresh_flight),
         };
-        first.into_iter().for_each(Waiter::spawn);
+        first.into_iter().for_each(|first| first.spawn(self.begin_refresh(key).handing_on()));
     }
 
     /// A load after a stale record was found below: it goes past the look, since the truth is asked by its
     /// own read.
     fn refresh_behind(self: &Arc<Self>, key: &K, options: &Arc<Options<K, V>>, loader: Loader<V>) {
         let (_, first) = self.load_flight(key, options, &mut Some(loader), refresh_flight);
-        first.into_iter().for_each(Waiter::spawn);
+        first.into_iter().for_each(|first| first.spawn(self.begin_refresh(key)));
+    }
+
+    /// What is begun behind a call is a call of its own.
+    pub(crate) fn begin_refresh(&self, key: &K) -> Ongoing {
+        self.watch.begin(Operation::Refresh, self.watch.shown(|| key.clone()))
+    }
+
+    /// A loader runs, and is timed.
+    pub(crate) async fn timed<T>(
+        &self,
+        load: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let loading = self.watch.begin_load();
+        let loaded = load.await;
+        loading.end(matches!(loaded, Ok(_) | Err(Failure::Nothing)));
+        loaded
     }
 
     /// True for one caller of all who find a value for which a new one is wanted. It costs the others a look at memory, no
@@ -384,7 +406,7 @@ where
     // Drawn before the load: the value is as old as that.
     let version = if inner.below.is_some() { inner.context.versions.draw() } else { Version::ZERO };
     let begun = inner.clock().now();
-    let loaded = loader(held.clone()).await;
+    let loaded = inner.timed(loader(held.clone())).await;
     schedule_point();
     inner.clock().catch_up();
     let ended = inner.clock().now();

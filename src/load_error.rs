@@ -84,6 +84,14 @@ impl Failure {
         Self::Loader { error: Arc::new(error), text }
     }
 
+    /// What kind of failure it is to a caller who cannot be told that there is nothing.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Cache(error) => error.kind(),
+            Self::Loader { .. } | Self::Nothing => ErrorKind::Loader,
+        }
+    }
+
     /// As a caller wants it whose loader cannot fail.
     pub(crate) fn into_error(self) -> Error {
         match self {

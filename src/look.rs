@@ -25,12 +25,15 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// Looks below memory, together with whoever else looks for the same key.
-    pub(crate) async fn look(self: Arc<Self>, key: K) -> Outcome<Option<V>> {
+    pub(crate) async fn look(self: Arc<Self>, key: K, joined: &mut bool) -> Outcome<Option<V>> {
         loop {
             let flight = self.look_flight(&key);
             schedule_point();
             match flight.join(&self.context) {
-                Some(waiter) => return waiter.await,
+                Some(waiter) => {
+                    *joined = !waiter.is_first();
+                    return waiter.await;
+                }
                 None => self.inflight.forget(&key, flight.id()),
             }
         }
@@ -49,7 +52,7 @@ where
         if self.inflight.is_looking(key) {
             return;
         }
-        self.look_flight(key).go_on(&self.context);
+        self.look_flight(key).go_on(&self.context, self.begin_refresh(key));
     }
 
     /// What memory holds fresh: a flight that was linked after another one had ended finds what that one brought.
@@ -201,10 +204,7 @@ where
     loop {
         let found = match below.tier.read_one(&path, intent).await {
             Ok(found) => found,
-            Err(error) => {
-                inner.context.tell(&Event::ReadFailed { tier: error.tier() });
-                return Looked::Failed(error);
-            }
+            Err(error) => return Looked::Failed(error),
         };
         schedule_point();
         let (seen, read_at) = (found.seen, found.read_at);
@@ -280,7 +280,8 @@ where
     let now = inner.clock().wall();
     let Some(record) = found.usable(now) else { return Taken::Nothing };
     let Ok(value) = below.decode(record) else {
-        inner.context.tell(&Event::RecordUnreadable { tier: below.tier.name() });
+        let tier = inner.context.meters().name_at(found.from);
+        inner.context.tell(&Event::RecordUnreadable { tier, at: found.from });
         return Taken::Unreadable { in_truth: below.is_truth(found.from), ours: below.is_ours(record) };
     };
     let trusted = found.trusted || !is_on(Rule::O7);

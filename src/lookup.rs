@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use nanotier_tier::Source;
 use nanotier_tier::waiting::{block_on, block_on_for};
-use nanotier_tier::{BoxFuture, Error, ErrorKind, Freshness, TierIndex};
+use nanotier_tier::{BoxFuture, Error, ErrorKind, Freshness};
 
 /// A call under way: ready at once where memory had the answer.
 ///
@@ -41,31 +42,6 @@ pub struct Detailed<T> {
     pub freshness: Freshness,
     /// Where it came from.
     pub source: Source,
-}
-
-/// Where a value came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Source {
-    /// Memory.
-    Memory,
-    /// A tier below, counted from 0 at the near end.
-    Tier(TierIndex),
-    /// The loader.
-    Loader,
-    /// Nowhere: there is no value, or the call was a write.
-    Nowhere,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory => f.write_str("memory"),
-            Self::Tier(TierIndex(index)) => write!(f, "tier {index}"),
-            Self::Loader => f.write_str("the loader"),
-            Self::Nowhere => f.write_str("nowhere"),
-        }
-    }
 }
 
 impl<T> Detailed<T> {
@@ -113,6 +89,23 @@ impl<T, E> Lookup<T, E> {
 
     pub(crate) fn below(future: impl Future<Output = Result<Detailed<T>, E>> + Send + 'static) -> Self {
         Self(State::Below(Box::pin(future)))
+    }
+
+    /// Itself if it is answered already, else what will answer it.
+    pub(crate) fn known_or_future(self) -> Result<Self, BoxFuture<'static, Result<Detailed<T>, E>>> {
+        match self.0 {
+            State::Below(future) => Err(future),
+            state => Ok(Self(state)),
+        }
+    }
+
+    /// The answer that is there already.
+    pub(crate) fn known_value(&self) -> Result<&T, &E> {
+        match &self.0 {
+            State::Ready(detailed) => Ok(&detailed.value),
+            State::Failed(error) => Err(error),
+            State::Below(_) | State::Taken => taken(),
+        }
     }
 
     /// The answer if it is there already, else the lookup back, to be awaited or waited for. Never blocks,

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use nanotier_engine::{Equivalent, OwnedFrom};
-use nanotier_tier::{Intent, Path, Record, Result, Tier, Version};
+use nanotier_tier::{Intent, Operation, Outcome, Path, Record, Result, Tier, Version};
 
 use crate::cache::{Cache, Inner};
 use crate::expiry::Good;
@@ -14,6 +14,7 @@ use crate::look::{Taken, take_in};
 use crate::lookup::{Detailed, Lookup};
 use crate::ticket::Ticket;
 use crate::ttl::Ttl;
+use crate::watch::End;
 
 impl<K, V> Cache<K, V>
 where
@@ -34,10 +35,23 @@ where
         Q: Hash + Equivalent<K> + ?Sized + 'a,
         K: OwnedFrom<Q>,
     {
+        let mut asked = 0;
+        let found = self.find_many(keys.into_iter().inspect(|_| asked += 1));
+        found.told(&self.0.watch, Operation::GetMany, asked, None, |found| {
+            let has_all = || found.iter().all(|value| !matches!(value, Ok(None)));
+            End::of_all(found, || if has_all() { Outcome::Hit } else { Outcome::Miss })
+        })
+    }
+
+    fn find_many<'a, Q>(&self, keys: impl Iterator<Item = &'a Q>) -> Lookup<Vec<Result<Option<V>>>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized + 'a,
+        K: OwnedFrom<Q>,
+    {
         let mut values = Vec::new();
         let mut missing: Vec<(usize, K)> = Vec::new();
         let mut stale: Vec<K> = Vec::new();
-        for (index, key) in keys.into_iter().enumerate() {
+        for (index, key) in keys.enumerate() {
             let resident = self.near(key);
             match resident {
                 None => missing.push((index, K::owned_from(key))),
@@ -68,16 +82,21 @@ where
     ///
     /// Inside, per entry in order, as [`insert`](Cache::insert).
     pub fn insert_many(&self, entries: impl IntoIterator<Item = (K, V)>) -> Lookup<Vec<Result<()>>> {
+        let mut asked = 0;
+        let begun = self.begin_insert_many(entries.into_iter().inspect(|_| asked += 1));
+        begun.told(&self.0.watch, Operation::InsertMany, asked, None, |written| all_done(written))
+    }
+
+    fn begin_insert_many(&self, entries: impl Iterator<Item = (K, V)>) -> Lookup<Vec<Result<()>>> {
         let Some(below) = &self.0.below else {
             let stored = entries
-                .into_iter()
                 .map(|(key, value)| self.0.while_open(|| self.insert_in_memory(key, value, Ttl::Default)));
             return Lookup::ready(Detailed::nowhere(stored.collect()));
         };
         self.0.clock().catch_up();
         let now = self.0.clock().wall();
         let options = &self.1.options;
-        let items = entries.into_iter().map(|(key, value)| {
+        let items = entries.map(|(key, value)| {
             below.path(&key)?;
             let deadlines =
                 options.deadlines(options.lifetime(&key, &value, Ttl::Default, &self.0.dice), now);
@@ -97,15 +116,25 @@ where
         Q: Hash + Equivalent<K> + ?Sized + 'a,
         K: OwnedFrom<Q>,
     {
+        let mut asked = 0;
+        let begun = self.begin_remove_many(keys.into_iter().inspect(|_| asked += 1));
+        begun.told(&self.0.watch, Operation::RemoveMany, asked, None, |written| all_done(written))
+    }
+
+    fn begin_remove_many<'a, Q>(&self, keys: impl Iterator<Item = &'a Q>) -> Lookup<Vec<Result<()>>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized + 'a,
+        K: OwnedFrom<Q>,
+    {
         let Some(below) = &self.0.below else {
-            let removed = keys.into_iter().map(|key| {
+            let removed = keys.map(|key| {
                 let key = K::owned_from(key);
                 self.0.while_open(|| self.0.in_memory(&key, || self.0.memory.remove(&key))).map(drop)
             });
             return Lookup::ready(Detailed::nowhere(removed.collect()));
         };
         self.0.clock().catch_up();
-        let items = keys.into_iter().map(|key| {
+        let items = keys.map(|key| {
             let key = K::owned_from(key);
             below.path(&key)?;
             Ok((key, None))
@@ -147,6 +176,10 @@ where
     }
 }
 
+fn all_done(written: &[Result<()>]) -> End {
+    End::of_all(written, || Outcome::Done)
+}
+
 /// A key, and what is to be stored under it; nothing removes it.
 type Item<K, V> = (K, Option<(V, Record)>);
 
@@ -171,8 +204,15 @@ where
             return;
         }
         let (inner, tickets) = (self.clone(), self.enter_all(keys));
+        let call = self.watch.begin_many(Operation::Refresh, tickets.len(), None);
         // Who asked has an answer; what fails is looked for again by the next one.
-        self.context.spawn(Box::pin(async move { drop(inner.look_many(tickets).await) }));
+        self.context.spawn(Box::pin(async move {
+            let looked = inner.look_many(tickets).await;
+            call.end(|| match &looked {
+                Ok(found) => End::of_all(found, || Outcome::Refreshed),
+                Err(error) => End::failed(error.kind()),
+            });
+        }));
     }
 
     async fn look_many(self: &Arc<Self>, tickets: Vec<Ticket<K, V>>) -> Result<Vec<Result<Option<V>>>> {

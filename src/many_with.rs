@@ -12,19 +12,20 @@ use std::task::Wake;
 
 use nanotier_engine::{Equivalent, OwnedFrom};
 use nanotier_tier::{
-    BoxFuture, Error, ErrorKind, Found, Intent, Moment, Path, Result, Seen, Tier, Timestamp, Version,
+    BoxFuture, Error, ErrorKind, Found, Intent, Moment, Operation, Outcome, Path, Result, Seen, Tier,
+    Timestamp, Version,
 };
 
 use crate::cache::{Cache, Inner};
-use crate::expiry::Good;
 use crate::fill::{Filling, fill};
-use crate::flight::{self, Flight, Orphan, Outcome, Waiter};
+use crate::flight::{self, Flight, Orphan, Outcome as Settled, Waiter};
 use crate::load::{Failing, closed, make_do};
 use crate::load_error::{Failure, LoadError};
 use crate::look::{Taken, take_in};
 use crate::lookup::{Detailed, Lookup, Source};
 use crate::options::Options;
 use crate::ticket::Ticket;
+use crate::watch::{End, Ongoing};
 
 /// Given the keys that nobody has, in order, it brings their values in the same order.
 type BatchLoader<K, V> =
@@ -134,7 +135,7 @@ where
             let near = self.near(key);
             match near {
                 None => wanted.missing.push((index, K::owned_from(key))),
-                Some((_, good)) if good != Good::Fresh && inner.claims(key, options) => {
+                Some((_, good)) if good.is_due() && inner.claims(key, options) => {
                     wanted.due.push(K::owned_from(key));
                 }
                 Some(_) => {}
@@ -144,14 +145,20 @@ where
         if wanted.missing.is_empty() {
             if !wanted.due.is_empty() {
                 let (_, waiters) = inner.load_many(wanted, options, loader);
-                waiters.into_iter().for_each(|(_, waiter)| waiter.spawn());
+                waiters.into_iter().for_each(|(_, waiter)| waiter.spawn(inner.begin_unnamed_refresh()));
             }
+            inner.watch.answered_many(Operation::GetManyWith, values.len(), Outcome::Hit);
             return Lookup::ready(Detailed::nowhere(values.into_iter().flatten().collect()));
         }
+        let call = inner.watch.begin_many(Operation::GetManyWith, values.len(), None);
         let (inner, options) = (inner.clone(), options.clone());
         Lookup::below(async move {
-            let filled = inner.get_many_with(values, wanted, &options, loader).await.map_err(tell)?;
-            Ok(Detailed::nowhere(filled))
+            let mut outcome = Outcome::Hit;
+            let filled = inner.get_many_with(values, wanted, &options, loader, &mut outcome).await;
+            call.end(|| {
+                filled.as_ref().map_or_else(|failure| End::failed(failure.kind()), |_| End::of(outcome))
+            });
+            filled.map(Detailed::nowhere).map_err(tell)
         })
     }
 }
@@ -165,7 +172,7 @@ struct Wanted<K> {
 }
 
 /// One load of many keys, once it is known which they are.
-type Joint<V> = Arc<OnceLock<Arc<Flight<Arc<[Outcome<V>]>>>>>;
+type Joint<V> = Arc<OnceLock<Arc<Flight<Arc<[Settled<V>]>>>>>;
 
 /// A flight that was joined, or else begun and joined, with its place in what is asked for; `None` if nobody waits.
 type Waiting<V> = (Option<usize>, Waiter<V>);
@@ -181,6 +188,7 @@ where
         mut wanted: Wanted<K>,
         options: &Arc<Options<K, V>>,
         loader: BatchLoader<K, V>,
+        told: &mut Outcome,
     ) -> std::result::Result<Vec<V>, Failure> {
         if self.is_closed() {
             return Err(closed());
@@ -188,8 +196,9 @@ where
         if let Some(below) = &self.below {
             wanted.missing.iter().try_for_each(|(_, key)| below.path(key).map(drop))?;
         }
-        let mut answers: Vec<(usize, Outcome<V>)> = Vec::new();
+        let mut answers: Vec<(usize, Settled<V>)> = Vec::new();
         if options.bypass {
+            *told = Outcome::Computed;
             return self.load_many_alone(values, wanted, loader).await;
         }
         wanted.missing.retain(|(index, key)| match self.known(key, options) {
@@ -202,6 +211,7 @@ where
         let (_joint, waiters) = self.load_many(wanted, options, loader);
         let (mut waiters, behind): (Vec<_>, Vec<_>) =
             waiters.into_iter().partition(|(index, _)| index.is_some());
+        let joins_all = waiters.iter().all(|(_, waiter)| !waiter.is_first());
         poll_fn(|context| {
             waiters.retain_mut(|(index, waiter)| match std::pin::Pin::new(waiter).poll(context) {
                 Poll::Ready(outcome) => {
@@ -214,10 +224,14 @@ where
         })
         .await;
         // What nobody waits for goes on by itself, if it is not done already.
-        behind.into_iter().for_each(|(_, waiter)| waiter.spawn());
+        behind.into_iter().for_each(|(_, waiter)| waiter.spawn(self.begin_unnamed_refresh()));
         answers.sort_by_key(|(index, _)| *index);
         for (index, outcome) in answers {
-            values[index] = Some(outcome?.value);
+            let detailed = outcome?;
+            if detailed.source == Source::Loader {
+                *told = if joins_all { Outcome::Joined } else { Outcome::Computed };
+            }
+            values[index] = Some(detailed.value);
         }
         Ok(values.into_iter().flatten().collect())
     }
@@ -260,6 +274,11 @@ where
         (joint, waiters)
     }
 
+    /// What is loaded anew behind a batch is told key by key, and without the key.
+    fn begin_unnamed_refresh(&self) -> Ongoing {
+        self.watch.begin(Operation::Refresh, None)
+    }
+
     /// For one caller, and nothing is kept.
     async fn load_many_alone(
         &self,
@@ -269,7 +288,7 @@ where
     ) -> std::result::Result<Vec<V>, Failure> {
         let _permit = self.permit().await;
         let (indices, keys): (Vec<usize>, Vec<K>) = wanted.missing.into_iter().unzip();
-        let loaded = counted(indices.len(), loader(keys).await)?;
+        let loaded = counted(indices.len(), self.timed(loader(keys)).await)?;
         indices.into_iter().zip(loaded).for_each(|(index, value)| values[index] = Some(value));
         Ok(values.into_iter().flatten().collect())
     }
@@ -280,7 +299,7 @@ async fn part_of<V: Clone + Send + Sync + 'static>(
     joint: Joint<V>,
     place: usize,
     context: nanotier_tier::Context,
-) -> Outcome<V> {
+) -> Settled<V> {
     let flight = poll_fn(|_| joint.get().cloned().map_or(Poll::Pending, Poll::Ready)).await;
     let outcomes = flight.join(&context).ok_or_else(closed)?.await?;
     outcomes.value.get(place).cloned().unwrap_or_else(|| Err(closed()))
@@ -310,14 +329,14 @@ async fn load_all<K, V>(
     tasks: Vec<LoadOne<K, V>>,
     until: Moment,
     loader: BatchLoader<K, V>,
-) -> Vec<Outcome<V>>
+) -> Vec<Settled<V>>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     let Some(inner) = tasks.first().map(|task| task.ticket.inner.clone()) else { return Vec::new() };
     inner.clock().catch_up();
-    let mut outcomes: Vec<Option<Outcome<V>>> = tasks
+    let mut outcomes: Vec<Option<Settled<V>>> = tasks
         .iter()
         .map(|task| if task.is_due { None } else { inner.fresh(&task.ticket.key).map(Ok) })
         .collect();
@@ -328,7 +347,7 @@ where
         let version = if inner.below.is_some() { inner.context.versions.draw() } else { Version::ZERO };
         let begun = inner.clock().now();
         let keys = asked.iter().map(|asked| tasks[asked.place].ticket.key.clone()).collect();
-        let loaded = counted(asked.len(), loader(keys).await);
+        let loaded = counted(asked.len(), inner.timed(loader(keys)).await);
         inner.clock().catch_up();
         let ended = inner.clock().now();
         match loaded {
@@ -363,7 +382,7 @@ where
 async fn ask_all<K, V>(
     inner: &Arc<Inner<K, V>>,
     tasks: &[LoadOne<K, V>],
-    outcomes: &mut [Option<Outcome<V>>],
+    outcomes: &mut [Option<Settled<V>>],
 ) -> Vec<Asked<V>>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,

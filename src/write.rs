@@ -12,8 +12,8 @@ use nanotier_engine::{Compute, Equivalent, OwnedFrom};
 use nanotier_tier::rules::{Rule, is_on};
 use nanotier_tier::sync::schedule_point;
 use nanotier_tier::{
-    Change, Cleared, Deadlines, Error, ErrorKind, Guard, Intent, Moment, Record, Result, Tier, Timestamp,
-    Update, Updated, Version, Write, Wrote,
+    Change, Cleared, Deadlines, Error, ErrorKind, Guard, Intent, Moment, Operation, Outcome, Record, Result,
+    Tier, Timestamp, Update, Updated, Version, Write, Wrote,
 };
 
 use crate::below::Below;
@@ -25,6 +25,7 @@ use crate::negative::Negatives;
 use crate::options::{Options, Spent};
 use crate::ticket::Ticket;
 use crate::ttl::{TimeLeft, Ttl};
+use crate::watch::End;
 
 /// How often a refused write goes again before it is [`ErrorKind::Contended`].
 const TRIES_MAX: usize = 16;
@@ -58,7 +59,12 @@ where
     ///
     /// As [`insert`](Cache::insert).
     pub fn insert_for(&self, key: K, value: V, ttl: impl Into<Ttl>) -> Lookup<()> {
-        let ttl = ttl.into();
+        let watch = &self.0.watch;
+        let shown = watch.shown(|| key.clone());
+        self.begin_insert(key, value, ttl.into()).told(watch, Operation::Insert, 1, shown, done)
+    }
+
+    fn begin_insert(&self, key: K, value: V, ttl: Ttl) -> Lookup<()> {
         let Some(below) = &self.0.below else {
             return Lookup::known(self.0.while_open(|| self.insert_in_memory(key, value, ttl)));
         };
@@ -85,7 +91,12 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
-        let key = K::owned_from(key);
+        let (watch, key) = (&self.0.watch, K::owned_from(key));
+        let shown = watch.shown(|| key.clone());
+        self.begin_remove(key).told(watch, Operation::Remove, 1, shown, done)
+    }
+
+    fn begin_remove(&self, key: K) -> Lookup<()> {
         let Some(below) = &self.0.below else {
             let removed = self.0.while_open(|| self.0.in_memory(&key, || self.0.memory.remove(&key)));
             return Lookup::known(removed.map(drop));
@@ -135,7 +146,12 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
-        let key = K::owned_from(key);
+        let (watch, key) = (&self.0.watch, K::owned_from(key));
+        let shown = watch.shown(|| key.clone());
+        self.begin_take(key).told(watch, Operation::Take, 1, shown, |taken| End::hit_or_miss(taken.is_some()))
+    }
+
+    fn begin_take(&self, key: K) -> Lookup<Option<V>> {
         let Some(below) = &self.0.below else {
             let now = self.0.clock().now();
             // A clone, and not the value itself: that would have to wait for whoever is reading it.
@@ -184,7 +200,13 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
     {
-        let (key, ttl) = (K::owned_from(key), ttl.into());
+        let (watch, key) = (&self.0.watch, K::owned_from(key));
+        let shown = watch.shown(|| key.clone());
+        let end = |touched: &bool| End::of(if *touched { Outcome::Done } else { Outcome::Miss });
+        self.begin_touch(key, ttl.into()).told(watch, Operation::Touch, 1, shown, end)
+    }
+
+    fn begin_touch(&self, key: K, ttl: Ttl) -> Lookup<bool> {
         if self.0.below.is_none() {
             return Lookup::known(self.0.while_open(|| self.touch_in_memory(key, ttl)));
         }
@@ -201,6 +223,17 @@ where
     ///
     /// Told when awaited: a tier failed and no other, nor memory, had anything usable.
     pub fn time_left<'a, Q>(&'a self, key: &'a Q) -> Lookup<Option<TimeLeft>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: OwnedFrom<Q>,
+    {
+        let watch = &self.0.watch;
+        let shown = watch.shown(|| K::owned_from(key));
+        let end = |left: &Option<TimeLeft>| End::hit_or_miss(left.is_some());
+        self.find_time_left(key).told(watch, Operation::TimeLeft, 1, shown, end)
+    }
+
+    fn find_time_left<Q>(&self, key: &Q) -> Lookup<Option<TimeLeft>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         K: OwnedFrom<Q>,
@@ -238,6 +271,10 @@ where
     ///
     /// Told when awaited: the truth could not be emptied, or only in part.
     pub fn clear(&self) -> Lookup<()> {
+        self.begin_clear().told(&self.0.watch, Operation::Clear, 0, None, done)
+    }
+
+    fn begin_clear(&self) -> Lookup<()> {
         if self.0.below.is_none() {
             return Lookup::known(self.0.while_open(|| {
                 self.0.inflight.raise_all(Version::ZERO);
@@ -254,6 +291,11 @@ where
             |attended| async move { inner.clear_below(version, attended).await.map(Detailed::nowhere) },
         )
     }
+}
+
+/// A write that was taken.
+fn done((): &()) -> End {
+    End::of(Outcome::Done)
 }
 
 /// A writer's ticket. When it goes, flights that began while the write was under way lose their key too: they

@@ -12,11 +12,13 @@ use nanotier_clock::Timestamp;
 
 use crate::any_tier::AnyTier;
 use crate::capabilities::{Capabilities, Scope};
-use crate::context::{Attachment, Context, Event};
+use crate::context::{Attachment, Context};
 use crate::entry::{Cleared, Entry, Found, Guard, Intent, Page, PageRequest, TierIndex, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{Link, Once, Promote, ReadPolicy, WritePolicy};
+use crate::measure::Metered;
 use crate::merge::{Answer, Repair, merge, suffices};
+use crate::observer::Event;
 use crate::path::{Namespace, Path};
 use crate::rules::{Rule, is_on};
 use crate::stored::Record;
@@ -31,8 +33,8 @@ use crate::version::Version;
 /// `docs/CONSISTENCY.md` for what every combination of answers gives.
 #[derive(Debug)]
 pub struct Chain<Near, Far> {
-    near: Near,
-    far: Far,
+    near: Metered<Near>,
+    far: Metered<Far>,
     link: Link,
     attachment: Attachment,
     missed: Mutex<Missed>,
@@ -120,8 +122,8 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
 
     pub(crate) fn with(near: Near, far: Far, link: Link) -> Self {
         Self {
-            near,
-            far,
+            near: Metered::new(near),
+            far: Metered::new(far),
             link,
             attachment: Attachment::default(),
             missed: Mutex::new(Missed::default()),
@@ -298,9 +300,14 @@ impl<Near: Tier, Far: Tier> Chain<Near, Far> {
         if failed {
             // Also beyond this process, if the copies outlive it.
             self.near.doubt(now);
-            self.attachment.context().tell(&Event::CopyFailed { tier: self.near.name() });
+            self.tell_copy_failed();
         }
         answers
+    }
+
+    fn tell_copy_failed(&self) {
+        let context = self.attachment.context();
+        context.tell(&Event::CopyFailed { tier: self.near.name(), at: context.place() });
     }
 }
 
@@ -359,7 +366,7 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
     fn attach(&self, context: &Context) {
         self.attachment.attach(context);
         self.near.attach(context);
-        self.far.attach(context);
+        self.far.attach(&context.further_out(self.near.depth()));
     }
 
     fn verify(&self) -> Result<Scope> {
@@ -435,11 +442,7 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
             let found = found.map(|found| self.believed(path, found, self.now()));
             match &found {
                 Ok(found) if suffices(found, read_at) => {}
-                Ok(_) => open.push(index),
-                Err(_) => {
-                    self.attachment.context().tell(&Event::ReadFailed { tier: self.near.name() });
-                    open.push(index);
-                }
+                Ok(_) | Err(_) => open.push(index),
             }
             answers.push(found);
         }
@@ -454,9 +457,6 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
         };
         let mut burials = Vec::new();
         for (index, found) in open.into_iter().zip(far) {
-            if found.is_err() {
-                self.attachment.context().tell(&Event::ReadFailed { tier: self.far.name() });
-            }
             let found = found.map(|found| self.as_far_answer(found, read_at));
             let near =
                 std::mem::replace(&mut answers[index], Err(Error::new(ErrorKind::Closed, "chain", "read")));
@@ -576,7 +576,7 @@ impl<Near: Tier, Far: Tier> Tier for Chain<Near, Far> {
             missed.cleared = missed.cleared.max(cleared.version);
         }
         self.near.doubt(now);
-        self.attachment.context().tell(&Event::CopyFailed { tier: self.near.name() });
+        self.tell_copy_failed();
         match copied {
             // As with a write: the live caller goes again, above it.
             Ok(older @ Wrote::Older(_)) => truth.map(|_| older),

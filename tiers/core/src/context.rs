@@ -1,4 +1,4 @@
-//! What a cache hands down to its tiers, once: clock, spawner, observer.
+//! What a cache hands down to its tiers, once: clock, spawner, observer, counters.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -12,7 +12,9 @@ use std::time::Duration;
 use nanotier_clock::Clock;
 use parking_lot::{Condvar, Mutex};
 
-use crate::shaping::Refused;
+use crate::entry::TierIndex;
+use crate::measure::Meters;
+use crate::observer::{Call, Event, Observer, contained};
 use crate::version::HybridClock;
 
 /// Work that runs on its own.
@@ -138,78 +140,6 @@ impl Spawn for Worker {
     }
 }
 
-/// What happened below memory that nobody was told by an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// A copy could not be written; it is distrusted until the truth confirms what it holds.
-    CopyFailed {
-        /// The tier that holds the copy.
-        tier: &'static str,
-    },
-    /// A stored record was damaged, foreign or unreadable, and counted as a miss.
-    RecordUnreadable {
-        /// The tier that held it.
-        tier: &'static str,
-    },
-    /// A stored value could not be opened by the tier's [`shaping`](crate::shaping), and counted as a miss.
-    RecordRefused {
-        /// The tier that held it.
-        tier: &'static str,
-        /// Why.
-        why: Refused,
-    },
-    /// A tier failed to answer a read; another one, or the loader, may have.
-    ReadFailed {
-        /// The tier that failed.
-        tier: &'static str,
-    },
-    /// A tier failed too often: for a while it is not asked.
-    BreakerOpened {
-        /// The tier that failed.
-        tier: &'static str,
-    },
-    /// A tier that was left alone is tried by one call.
-    BreakerHalfOpen {
-        /// The tier that is tried.
-        tier: &'static str,
-    },
-    /// A tier that was left alone answered: it is asked again.
-    BreakerClosed {
-        /// The tier that answered.
-        tier: &'static str,
-    },
-    /// Queued writes could not be written: they are kept, and tried again.
-    FlushFailed {
-        /// The tier that failed.
-        tier: &'static str,
-    },
-    /// A queued write was given up: the tier refused it for good.
-    QueuedWriteLost {
-        /// The tier that refused.
-        tier: &'static str,
-    },
-    /// A load that nobody waits for failed: a stale value was not refreshed.
-    LoadFailed,
-    /// The truth did not take what a loader brought: it is kept in memory for a short time only.
-    FillFailed {
-        /// The tier that failed.
-        tier: &'static str,
-    },
-}
-
-impl<O: Observer + ?Sized> Observer for Arc<O> {
-    fn event(&self, event: &Event) {
-        (**self).event(event);
-    }
-}
-
-/// Is told of [`Event`]s, on the thread where they happen. Must be quick and must not panic.
-pub trait Observer: Send + Sync + 'static {
-    /// Something happened.
-    fn event(&self, event: &Event);
-}
-
 /// What a tier is given when a cache is built over it.
 #[derive(Clone)]
 pub struct Context {
@@ -223,6 +153,9 @@ pub struct Context {
     /// For what the spawner cannot run: one thread for all of a cache.
     worker: Worker,
     observer: Option<Arc<dyn Observer>>,
+    meters: Arc<Meters>,
+    /// Of the tier that has this context, or of the nearest one of several.
+    place: TierIndex,
 }
 
 impl Context {
@@ -240,6 +173,8 @@ impl Context {
             spawner: Arc::new(worker.clone()),
             worker,
             observer: None,
+            meters: Arc::default(),
+            place: TierIndex::default(),
         }
     }
 
@@ -255,10 +190,47 @@ impl Context {
         Self { observer: Some(observer), ..self }
     }
 
-    /// Tells the observer, if there is one.
+    /// The same with counters of its own.
+    #[must_use]
+    pub fn with_meters(self, meters: Arc<Meters>) -> Self {
+        Self { meters, ..self }
+    }
+
+    /// The same for the tier that lies `tiers` further out.
+    #[must_use]
+    pub fn further_out(&self, tiers: u8) -> Self {
+        Self { place: TierIndex(self.place.0.saturating_add(tiers)), ..self.clone() }
+    }
+
+    /// Where the tier lies that has this context, counted from 0 at the near end.
+    #[must_use]
+    pub fn place(&self) -> TierIndex {
+        self.place
+    }
+
+    /// The counters of the cache's tiers.
+    #[must_use]
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
+    /// True if somebody observes.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// Tells the observer, if there is one. Its panic ends here.
     pub fn tell(&self, event: &Event) {
         if let Some(observer) = &self.observer {
-            observer.event(event);
+            contained(|| observer.event(event));
+        }
+    }
+
+    /// Tells the observer, if there is one, what a call came to. Its panic ends here.
+    pub fn tell_call(&self, call: &Call<'_>) {
+        if let Some(observer) = &self.observer {
+            contained(|| observer.call(call));
         }
     }
 
@@ -281,6 +253,7 @@ impl fmt::Debug for Context {
         f.debug_struct("Context")
             .field("clock", &self.clock)
             .field("recheck", &self.recheck)
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }
@@ -291,6 +264,12 @@ impl fmt::Debug for Context {
 pub struct Attachment(OnceLock<Context>);
 
 impl Attachment {
+    /// Not attached yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
     /// Takes the context. The first one stays: a tier shared by several caches runs on the first one's clock.
     pub fn attach(&self, context: &Context) {
         let _ = self.0.set(context.clone());

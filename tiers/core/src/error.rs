@@ -179,15 +179,19 @@ impl fmt::Display for Error {
     }
 }
 
+/// Says no more than [`Display`](fmt::Display): of what lies behind it, only the sentence. The fields of a driver's error may
+/// hold statements and their parameters.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("tier", &self.0.tier)
-            .field("operation", &self.0.operation)
-            .field("detail", &self.0.detail)
-            .field("source", &self.0.source)
-            .finish()
+        let mut fields = f.debug_struct("Error");
+        fields.field("kind", &self.0.kind).field("tier", &self.0.tier).field("operation", &self.0.operation);
+        if !self.0.detail.is_empty() {
+            fields.field("detail", &self.0.detail);
+        }
+        if let Some(source) = &self.0.source {
+            fields.field("source", &source.to_string());
+        }
+        fields.finish()
     }
 }
 
@@ -195,5 +199,36 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().and_then(StdError::source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct OfADriver {
+        #[expect(dead_code, reason = "printed by what derives Debug")]
+        parameters: &'static str,
+    }
+
+    impl fmt::Display for OfADriver {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("constraint failed")
+        }
+    }
+
+    impl StdError for OfADriver {}
+
+    #[test]
+    fn debug_says_no_more_than_display_of_what_lies_behind() {
+        let error = Error::new(ErrorKind::Storage, "sqlite", "write").with_detail("twice");
+        let error = error.with_source(OfADriver { parameters: "ada@example.org" });
+        let text = format!("{error:?} {error:#?} {error}");
+        assert!(!text.contains("ada@example.org"), "{text}");
+        assert!(
+            text.contains("Storage") && text.contains("twice") && text.contains("constraint failed"),
+            "{text}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -13,9 +13,10 @@ use nanotier_clock::{Moment, Timestamp};
 
 use crate::breaker::{Breaker, Outcome, Period, Rules, Switch, WINDOW_MAX};
 use crate::capabilities::{Capabilities, Scope};
-use crate::context::{Attachment, Context, Event};
+use crate::context::{Attachment, Context};
 use crate::entry::{Cleared, Found, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observer::Event;
 use crate::path::{Namespace, Path};
 use crate::sync::Mutex;
 use crate::tier::{Lineage, Tier};
@@ -161,6 +162,17 @@ pub struct Guarded<T> {
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Gate>);
 
+/// The same without keeping the guard alive: who holds it may be held by it.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakHealth(Weak<Gate>);
+
+impl WeakHealth {
+    /// How it is doing now; `None` once it is gone.
+    pub(crate) fn state(&self) -> Option<GuardState> {
+        Some(self.0.upgrade()?.state())
+    }
+}
+
 /// How a guarded tier is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -288,11 +300,12 @@ impl Gate {
     }
 
     fn tell(&self, breaker: Breaker) {
-        let tier = self.tier;
-        self.attachment.context().tell(&match breaker {
-            Breaker::Open => Event::BreakerOpened { tier },
-            Breaker::HalfOpen => Event::BreakerHalfOpen { tier },
-            Breaker::Closed => Event::BreakerClosed { tier },
+        let (tier, context) = (self.tier, self.attachment.context());
+        let at = context.place();
+        context.tell(&match breaker {
+            Breaker::Open => Event::BreakerOpened { tier, at },
+            Breaker::HalfOpen => Event::BreakerHalfOpen { tier, at },
+            Breaker::Closed => Event::BreakerClosed { tier, at },
         });
     }
 
@@ -434,6 +447,7 @@ impl<T: Tier> Tier for Guarded<T> {
     fn attach(&self, context: &Context) {
         self.gate.attachment.attach(context);
         self.gate.inside.lock().switch.set_seed(context.versions.writer());
+        context.meters().watch(context.place(), WeakHealth(Arc::downgrade(&self.gate)));
         self.tier.attach(context);
     }
 

@@ -15,6 +15,7 @@
 //! | [`Guarded`] | a tier within a deadline, a breaker and a bulkhead |
 //! | [`shaping`] | values compressed and encrypted on their way to any tier |
 //! | [`Key`], [`Codec`] | how keys and values become bytes |
+//! | [`Observer`], [`measure`] | who is told what happens, and what is counted |
 //! | [`MemoryStore`], [`NullStore`] | the two tiers that need nothing |
 //!
 //! The crate knows neither the in-memory engine nor any driver, and needs no async runtime.
@@ -36,9 +37,11 @@ mod error;
 mod guarded;
 mod key;
 mod link;
+pub mod measure;
 mod memory;
 mod merge;
 mod null;
+mod observer;
 mod offload;
 mod path;
 pub mod record;
@@ -64,7 +67,7 @@ pub use codec::Json;
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;
 pub use codec::{Codec, Raw};
-pub use context::{Attachment, Context, Event, Observer, Spawn, Task, Worker};
+pub use context::{Attachment, Context, Spawn, Task, Worker};
 pub use entry::{
     Cleared, Count, Entry, Found, Guard, Intent, Listed, Page, PageRequest, Seen, TierIndex, Write, Wrote,
 };
@@ -78,6 +81,7 @@ pub use nanotier_clock::{Clock, Hands, Moment, Sleep, Timestamp};
 #[cfg(feature = "derive")]
 pub use nanotier_macros::Key;
 pub use null::NullStore;
+pub use observer::{Call, Event, Observer, Operation, Outcome, Source, contained};
 pub use offload::Offload;
 pub use path::{Namespace, Path};
 pub use store::{Inline, Store};

@@ -15,7 +15,7 @@ use nanotier_tier::behind::MemoryLog;
 use nanotier_tier::waiting::block_on;
 use nanotier_tier::{
     Behind, Change, Entry, ErrorKind, Event, Inline, Intent, MemoryStore, Observer, Offload, Record, Scope,
-    Spawn, Store, Task, Tier, Update, Updated, Version, WhenFull, Write, WriteBehind, Wrote,
+    Spawn, Store, Task, Tier, TierIndex, Update, Updated, Version, WhenFull, Write, WriteBehind, Wrote,
 };
 use parking_lot::Mutex;
 
@@ -461,7 +461,7 @@ fn a_write_refused_for_good_is_reported_and_holds_up_no_other() {
     let error = block_on(s.tier.flush()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Storage);
     assert_eq!((s.tier.state().lost, s.tier.state().written, s.tier.state().entries), (1, 1, 0));
-    assert!(log.0.lock().contains(&Event::QueuedWriteLost { tier: "faulty" }));
+    assert!(log.0.lock().contains(&Event::QueuedWriteLost { tier: "faulty", at: TierIndex(0) }));
     assert_eq!((s.far_value("late"), s.far_value("k").as_deref()), (None, Some("value")));
     block_on(s.tier.flush()).unwrap();
 

@@ -16,7 +16,7 @@ use nanotier_tier::waiting::block_on;
 use nanotier_tier::{
     Breaker, Capabilities, Cleared, Context, Entry, Error, ErrorKind, Event, Found, GuardState, Guarded,
     Inline, Intent, Limits, MemoryStore, Namespace, Observer, Offload, Page, PageRequest, Path, Record,
-    Result, Scope, Store, Tier, Update, Updated, Write, Wrote,
+    Result, Scope, Store, Tier, TierIndex, Update, Updated, Write, Wrote,
 };
 use parking_lot::Mutex;
 
@@ -661,13 +661,13 @@ fn the_observer_is_told_of_every_change_once() {
     stage.world.pass(20);
     stage.call(Act::Answers).unwrap();
     stage.call(Act::Answers).unwrap();
-    let tier = "staged";
+    let (tier, at) = ("staged", TierIndex(0));
     let expected = [
-        Event::BreakerOpened { tier },
-        Event::BreakerHalfOpen { tier },
-        Event::BreakerOpened { tier },
-        Event::BreakerHalfOpen { tier },
-        Event::BreakerClosed { tier },
+        Event::BreakerOpened { tier, at },
+        Event::BreakerHalfOpen { tier, at },
+        Event::BreakerOpened { tier, at },
+        Event::BreakerHalfOpen { tier, at },
+        Event::BreakerClosed { tier, at },
     ];
     assert_eq!(*log.0.lock(), expected);
 }

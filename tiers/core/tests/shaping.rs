@@ -15,8 +15,8 @@ use nanotier_tier::waiting::block_on;
 use nanotier_tier::{
     AnyTier, Bytes, COUNTER, Capabilities, Change, Cleared, Clock, Context, Deadlines, Encoded, Entry,
     ErrorKind, Event, Expect, Fingerprint, Found, Guard, Inline, Intent, MemoryStore, Namespace, Observer,
-    Offload, Path, Record, Renewal, Result, Scope, Shape, Store, Tags, Tier, Timestamp, Update, Updated,
-    Version, Write, Wrote, chain, read_counter,
+    Offload, Path, Record, Renewal, Result, Scope, Shape, Store, Tags, Tier, TierIndex, Timestamp, Update,
+    Updated, Version, Write, Wrote, chain, read_counter,
 };
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -260,7 +260,7 @@ struct Refusals(Mutex<Vec<Refused>>);
 
 impl Observer for Refusals {
     fn event(&self, event: &Event) {
-        if let Event::RecordRefused { why, tier } = event {
+        if let Event::RecordRefused { why, tier, .. } = event {
             assert!(["memory", "chain"].contains(tier), "{tier}");
             self.0.lock().push(*why);
         }
@@ -729,7 +729,10 @@ fn no_secret_is_ever_printed() {
         format!("{:?}", Secret::from_hex(&hex[1..]).unwrap_err()),
         format!("{}", Secret::from_hex(&format!("{hex}{hex}")).unwrap_err()),
         format!("{:?} {0}", keys.add(KeyId(1), &secret).unwrap_err()),
-        format!("{:?}", Event::RecordRefused { tier: "redb", why: Refused::UnknownKey(KeyId(1)) }),
+        format!(
+            "{:?}",
+            Event::RecordRefused { tier: "redb", at: TierIndex(0), why: Refused::UnknownKey(KeyId(1)) }
+        ),
         format!("{}", Refused::UnknownKey(KeyId(7))),
     ];
     let as_list = format!("{canary:?}");

@@ -22,9 +22,10 @@ pub use log::{LogItem, MemoryLog, QueueLog};
 use self::state::{Flushing, Hold, Judged, State, Wanted};
 use crate::breaker::jittered;
 use crate::capabilities::{Capabilities, Durability, Scope};
-use crate::context::{Attachment, Context, Event};
+use crate::context::{Attachment, Context};
 use crate::entry::{Cleared, Entry, Found, Guard, Intent, Page, PageRequest, TierIndex, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observer::Event;
 use crate::path::{Namespace, Path};
 use crate::stored::Freshness;
 use crate::sync::Mutex;
@@ -421,7 +422,7 @@ impl<Far: Tier> Shared<Far> {
                     }
                     state.change();
                 });
-                context.tell(&Event::FlushFailed { tier });
+                context.tell(&Event::FlushFailed { tier, at: context.place() });
                 return failed;
             }
         };
@@ -459,10 +460,10 @@ impl<Far: Tier> Shared<Far> {
         });
         seen.into_iter().for_each(|version| context.versions.saw(version));
         if !failed.is_empty() {
-            context.tell(&Event::FlushFailed { tier });
+            context.tell(&Event::FlushFailed { tier, at: context.place() });
         }
         if lost {
-            context.tell(&Event::QueuedWriteLost { tier });
+            context.tell(&Event::QueuedWriteLost { tier, at: context.place() });
         }
         if let Some(log) = &self.log {
             // What is not forgotten now is forgotten next time.

@@ -21,9 +21,10 @@ use super::options::Options;
 use super::room::Room;
 use super::row::Row;
 use crate::capabilities::{Capabilities, Durability};
-use crate::context::{Attachment, Context, Event};
+use crate::context::{Attachment, Context};
 use crate::entry::{Cleared, Count, Entry, Found, Intent, Listed, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observer::Event;
 use crate::path::{Namespace, Path};
 use crate::store::Store;
 use crate::stored::Freshness;
@@ -233,7 +234,8 @@ impl<B: Backend> Core<B> {
     }
 
     fn tell_unreadable(&self) {
-        self.shared.attachment.context().tell(&Event::RecordUnreadable { tier: B::NAME });
+        let context = self.shared.attachment.context();
+        context.tell(&Event::RecordUnreadable { tier: B::NAME, at: context.place() });
     }
 
     /// An answer of another kind than the job's would be a bug of ours: an error, since a panic would take the service with it.

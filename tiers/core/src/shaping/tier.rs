@@ -8,9 +8,10 @@ use nanotier_clock::Timestamp;
 use super::Refused;
 use super::builder::Shaping;
 use crate::capabilities::{Capabilities, Scope};
-use crate::context::{Attachment, Context, Event};
+use crate::context::{Attachment, Context};
 use crate::entry::{Cleared, Entry, Found, Guard, Intent, Page, PageRequest, Write, Wrote};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observer::Event;
 use crate::path::{Namespace, Path};
 use crate::rules::Held;
 use crate::tier::{Lineage, Tier};
@@ -54,6 +55,10 @@ impl<T: Tier> Shaped<T> {
         &self.shaping
     }
 
+    fn refused(&self, context: &Context, why: Refused) -> Event {
+        Event::RecordRefused { tier: self.tier.name(), at: context.place(), why }
+    }
+
     /// Opens what was found. What cannot be opened is absent, as it is to be written over; `Err` says why.
     fn open(&self, path: &Path<'_>, found: &mut Found) -> Result<(), Refused> {
         let entry = std::mem::replace(&mut found.entry, Entry::Absent);
@@ -66,7 +71,7 @@ impl<T: Tier> Shaped<T> {
                         let context = self.attachment.context();
                         // What is written over it has to be newer than it.
                         context.versions.saw(version);
-                        context.tell(&Event::RecordRefused { tier: self.tier.name(), why });
+                        context.tell(&self.refused(context, why));
                         return Err(why);
                     }
                 }
@@ -135,7 +140,8 @@ impl<T: Tier> Shaped<T> {
         Ok(Updated::Taken(match self.shaping.open(&update.path, record) {
             Ok(record) => Some(record),
             Err(why) => {
-                self.attachment.context().tell(&Event::RecordRefused { tier: self.tier.name(), why });
+                let context = self.attachment.context();
+                context.tell(&self.refused(context, why));
                 None
             }
         }))
