@@ -26,6 +26,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod below;
+pub mod bridges;
 mod builder;
 mod cache;
 mod claim;
