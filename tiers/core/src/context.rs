@@ -34,9 +34,20 @@ pub trait Spawn: Send + Sync + 'static {
 }
 
 /// The spawner of a cache that was given none: one thread, started by the first task, ended when idle for a
-/// while.
+/// while, or when there is nothing left to do and no handle left to give it anything.
 #[derive(Clone, Debug, Default)]
-pub struct Worker(Arc<Queue>);
+pub struct Worker(Arc<Handle>);
+
+/// What all clones of a worker share: its drop tells the thread that no new task will come.
+#[derive(Debug, Default)]
+struct Handle(Arc<Queue>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.state.lock().is_left = true;
+        self.0.grew.notify_one();
+    }
+}
 
 /// How long the worker thread waits for another task before it ends.
 const IDLE: Duration = Duration::from_secs(10);
@@ -56,6 +67,8 @@ struct QueueState {
     jobs_ever: u64,
     /// True while a thread serves the queue.
     served: bool,
+    /// All handles are gone.
+    is_left: bool,
 }
 
 /// A task, and the queue it comes back to when it is woken. The slot is locked by the worker thread alone.
@@ -116,8 +129,9 @@ impl Queue {
             if let Some(job) = state.ready.pop_front() {
                 return Some(job);
             }
-            let wait = self.grew.wait_for(&mut state, IDLE);
-            if wait.timed_out() && state.ready.is_empty() {
+            // A task that is left but not ready will be woken: by then there may be a thread again.
+            let is_done = state.is_left && state.jobs.is_empty();
+            if is_done || self.grew.wait_for(&mut state, IDLE).timed_out() && state.ready.is_empty() {
                 state.served = false;
                 return None;
             }
@@ -127,15 +141,16 @@ impl Queue {
 
 impl Spawn for Worker {
     fn spawn(&self, task: Task) -> Result<(), Task> {
+        let queue = &self.0.0;
         let job = {
-            let mut state = self.0.state.lock();
+            let mut state = queue.state.lock();
             state.jobs_ever += 1;
             let id = state.jobs_ever;
-            let job = Arc::new(Job { id, task: Mutex::new(Some(task)), queue: self.0.clone() });
+            let job = Arc::new(Job { id, task: Mutex::new(Some(task)), queue: queue.clone() });
             state.jobs.insert(id, job.clone());
             job
         };
-        Queue::push(&self.0, job);
+        Queue::push(queue, job);
         Ok(())
     }
 }
@@ -308,5 +323,22 @@ mod tests {
         });
         assert!(worker.spawn(Box::pin(task)).is_ok());
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(100));
+    }
+
+    #[test]
+    fn the_worker_ends_with_its_last_task_once_nobody_can_give_it_another() {
+        let worker = Worker::default();
+        let queue = Arc::downgrade(&worker.0.0);
+        let (go, gone) = mpsc::channel::<()>();
+        assert!(worker.clone().spawn(Box::pin(async move { _ = gone.recv() })).is_ok());
+        drop(worker);
+        assert!(queue.upgrade().is_some(), "its task is still at work");
+        go.send(()).unwrap();
+        // The thread has the queue until it ends. Real time, bounded: far below what an idle thread waits.
+        let begun = std::time::Instant::now();
+        while queue.upgrade().is_some() {
+            assert!(begun.elapsed() < IDLE / 2, "the thread stays");
+            std::thread::yield_now();
+        }
     }
 }
