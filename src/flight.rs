@@ -228,7 +228,7 @@ fn take_wakers<T>(state: &mut State<T>) -> Vec<Waker> {
 }
 
 /// A loader's panic as an error. The text of a panic may hold data: it is not passed on.
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let error = Error::new(ErrorKind::LoaderPanicked, "cache", "load");
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     if text.is_some_and(|text| text.contains("reactor") || text.contains("Tokio")) {

@@ -52,6 +52,7 @@ mod permits;
 mod refill;
 mod report;
 mod runtime;
+mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod ticket;
@@ -145,6 +146,7 @@ pub use nanotier_tier::{
 };
 pub use options::{Ahead, Options};
 pub use refill::{Refill, RefillEnd, RefillLimit, Refilled};
+pub use snapshot::{Keep, Loading, Snapshot, keep, loader, mirror};
 #[cfg(feature = "tokio")]
 pub use tokio_spawner::TokioSpawner;
 pub use ttl::{TimeLeft, Ttl};

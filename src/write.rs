@@ -28,7 +28,7 @@ use crate::ttl::{TimeLeft, Ttl};
 use crate::watch::End;
 
 /// How often a refused write goes again before it is [`ErrorKind::Contended`].
-const TRIES_MAX: usize = 16;
+pub(crate) const TRIES_MAX: usize = 16;
 
 impl<K, V> Cache<K, V>
 where
@@ -415,7 +415,7 @@ enum Took<V> {
     Older,
 }
 
-fn too_late() -> Error {
+pub(crate) fn too_late() -> Error {
     Error::new(ErrorKind::Timeout, "cache", "write").with_detail(
         "decided longer ago than the truth remembers removals: are the clocks of all processes set?",
     )

@@ -13,6 +13,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// Nothing usable is there, where something was needed: the key that a mirror follows.
+    Absent,
     /// The cache or tier was closed.
     Closed,
     /// A value could not be encoded, or bytes could not be decoded.
@@ -29,7 +31,7 @@ pub enum ErrorKind {
     InUse,
     /// A name (namespace, table, bucket) that is not allowed.
     InvalidName,
-    /// The loader failed with an error of another type than this caller's.
+    /// The loader failed: with an error of another type than this caller's, or behind, where nobody has a type for it.
     Loader,
     /// The loader panicked.
     LoaderPanicked,
@@ -56,6 +58,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     fn sentence(self) -> &'static str {
         match self {
+            Self::Absent => "there is nothing usable",
             Self::Closed => "is closed",
             Self::Codec => "the value cannot be encoded or decoded",
             Self::Config => "the configuration cannot work",
