@@ -524,7 +524,7 @@ fn waiting_threads_miss_no_version_that_threads_publish() {
             scope.spawn(|| {
                 let mut version = 0;
                 while version < 200 {
-                    version = value.changed(version).wait().unwrap();
+                    version = value.changed(version).wait_for(secs(60)).unwrap();
                     assert!(value.version() >= version);
                 }
             });
@@ -532,7 +532,7 @@ fn waiting_threads_miss_no_version_that_threads_publish() {
         // Each asks for the next one only when it has seen the last.
         for version in 0..200 {
             value.refresh();
-            value.changed(version).wait().unwrap();
+            value.changed(version).wait_for(secs(60)).unwrap();
         }
     });
     value.close().wait().unwrap();
