@@ -7,9 +7,10 @@ use std::sync::{Arc, Weak, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use nanotier::testing::Tasks;
 use nanotier::{
     Cache, Clock, Codec, Error, ErrorKind, Hands, Inline, Json, Keep, Loading, Lookup, MemoryStore, Result,
-    Snapshot, Spawn, Task, Tier, keep,
+    Snapshot, Tier, keep,
 };
 use parking_lot::Mutex;
 
@@ -26,51 +27,11 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// An executor that a test runs by hand. It polls what was woken, and nothing else.
-#[derive(Clone, Default)]
-struct Tasks(Arc<Mutex<Vec<Spawned>>>);
-
-type Spawned = (Task, Arc<Woken>);
-
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, SeqCst);
-    }
-}
-
-impl Spawn for Tasks {
-    fn spawn(&self, task: Task) -> Result<(), Task> {
-        self.0.lock().push((task, Arc::new(Woken(AtomicBool::new(true)))));
-        Ok(())
-    }
-}
-
-impl Tasks {
-    fn run(&self) {
-        loop {
-            let next = {
-                let mut tasks = self.0.lock();
-                let woken = tasks.iter().position(|(_, woken)| woken.0.swap(false, SeqCst));
-                woken.map(|index| tasks.swap_remove(index))
-            };
-            let Some((mut task, woken)) = next else { return };
-            let waker = Waker::from(woken.clone());
-            if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-                self.0.lock().push((task, woken));
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.0.lock().len()
-    }
-
-    /// What a runtime does that ends.
-    fn end(&self) {
-        let tasks = std::mem::take(&mut *self.0.lock());
-        drop(tasks);
     }
 }
 
@@ -173,7 +134,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let (clock, hands) = Clock::manual();
-        Self { source: Source::new(), clock, hands, tasks: Tasks::default() }
+        Self { source: Source::new(), clock, hands, tasks: Tasks::new() }
     }
 
     /// Every minute, exactly.
@@ -438,7 +399,7 @@ fn a_runtime_that_ends_leaves_the_value_and_says_so() {
     let value = world.keep();
     let mut changed = value.changed(0);
     assert!(poll(&mut changed).is_pending());
-    world.tasks.end();
+    world.tasks.cancel();
     assert_eq!((value.get(), value.healthy()), (1, false));
     assert_eq!(value.last_error().map(|error| error.kind()), Some(ErrorKind::Closed));
     assert_eq!(kind(changed.wait()), Some(ErrorKind::Closed), "nobody waits for ever");
@@ -707,6 +668,7 @@ fn shared() -> (Watched, impl Fn() -> Watched) {
 
 fn numbers(world: &World, tier: impl Tier) -> Cache<String, usize> {
     let builder = Cache::builder().clock(world.clock.clone()).namespace("numbers").capacity(0);
+    let builder = builder.ttl(MINUTE * 60).stale_for(MINUTE * 60);
     builder.codec(Json::default()).tiers(tier).build().unwrap()
 }
 
@@ -909,7 +871,7 @@ fn a_mirror_of_nothing_is_an_error_and_leaves_nothing_running() {
     watched.set_down(false);
     let cache = numbers(&world, tier());
     cache.insert_for("n".to_owned(), 5, secs(1)).wait().unwrap();
-    world.hands.advance(secs(2));
+    world.hands.advance(MINUTE * 61);
     assert_eq!(kind(follow(&world, tier())), Some(ErrorKind::Absent), "expired");
     cache.insert("n".to_owned(), 5).wait().unwrap();
     cache.remove("n").wait().unwrap();

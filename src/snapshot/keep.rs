@@ -180,7 +180,7 @@ impl<V: Send + Sync + 'static> Keep<V> {
 
     /// Also puts each value under `key` of `tier`, for [mirrors](Self::mirror) or a [`Cache`](crate::Cache) over the same
     /// namespace to read: the value and when its load began. It is fresh there for the interval with its jitter and the
-    /// deadline together; then, if no next one has come, stale.
+    /// deadline together; then, if no next one has come, stale: a cache serves it within its own `stale_for`.
     ///
     /// A value is published here first, and the first load is waited for together with its write. A write that fails
     /// is told by [`write_error`](Snapshot::write_error) and [`on_error`](Self::on_error), and goes again with the next value;
