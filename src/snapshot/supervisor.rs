@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use nanotier_tier::sync::Mutex;
 use nanotier_tier::{Clock, Context as TierContext, Error, ErrorKind, Moment, Task};
-use parking_lot::Mutex;
 
 use crate::flight::panicked;
 

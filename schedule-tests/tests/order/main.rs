@@ -8,4 +8,5 @@ mod late;
 mod loads;
 mod processes;
 mod random;
+mod snapshot;
 mod writes;
