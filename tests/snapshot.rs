@@ -153,7 +153,7 @@ impl World {
 
     fn nothing_is_left(&self) -> bool {
         self.tasks.run();
-        self.source.is_left_alone() && self.tasks.len() == 0
+        self.source.is_left_alone() && self.tasks.is_empty()
     }
 }
 

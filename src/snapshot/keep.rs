@@ -106,11 +106,21 @@ where
 /// | [`mirror`](Self::mirror) | what others write under a key of a tier | the same |
 /// | [`loader`](Self::loader), [`loader_blocking`](Self::loader_blocking) | what a function brings | is tried until it succeeds |
 ///
-/// One load runs at a time. It begins `every` after the last one has begun, give or take the [jitter](Self::jitter); a
-/// load that took longer than that is followed by a whole pause. After a failure the pauses are those of the
-/// [back-off](Self::back_off), counted from its end. A failure is an error, a panic, or a load past its
-/// [deadline](Self::deadline): it leaves the value as it is, and the next load begins as if nothing had been. A function
-/// that has panicked is called again: what it shares with others must bear that.
+/// | what happens | the value | [`last_error`](Snapshot::last_error) | the next load |
+/// |---|---|---|---|
+/// | a load brings a value | is published, as one version more | none | after the interval |
+/// | a mirror finds the record it has | stays | none | after the interval |
+/// | the loader fails | stays | [`ErrorKind::Loader`], with its error as cause | after the back-off |
+/// | the loader, or a codec, panics | stays | [`ErrorKind::LoaderPanicked`] | after the back-off |
+/// | a load is past its [deadline](Self::deadline) | stays; the load is dropped | [`ErrorKind::Timeout`] | after the back-off |
+/// | a mirror finds nothing, nothing it can read, or no tier that answers | stays | [`ErrorKind::Absent`], [`ErrorKind::Codec`], the tier's own | after the back-off |
+/// | a write through fails | is published here | none; [`write_error`](Snapshot::write_error) has it | after the interval |
+/// | the runtime ends | stays | [`ErrorKind::Closed`] | never |
+/// | the last handle goes, or [`close`](Snapshot::close) | stays | as it was | never |
+///
+/// One load runs at a time. The interval counts from the beginning of a load to that of the next, give or take the
+/// [jitter](Self::jitter); a load that took longer than that is followed by a whole pause. The [back-off](Self::back_off)
+/// counts from the end of a load. A function that has panicked is called again: what it shares with others must bear that.
 ///
 /// Background work runs on the [spawner](Self::spawner) and needs no runtime.
 ///
@@ -227,9 +237,9 @@ impl<V: Send + Sync + 'static> Keep<V> {
     /// Where background work runs. By default the tokio runtime of whoever waits for the first load, with the feature
     /// `tokio` and inside one; else one worker thread, which is there only while there is something to do.
     ///
-    /// If a runtime ends, what was refreshed on it stays as it is and says so:
-    /// [`healthy`](Snapshot::healthy) is false and [`last_error`](Snapshot::last_error) is [`ErrorKind::Closed`]. A blocking
-    /// function runs on a thread of its own in any case.
+    /// If a runtime ends, what was refreshed on it stays as it is and says so; if nobody drives it,
+    /// [`healthy`](Snapshot::healthy) is false once a refresh is overdue. A blocking function runs on a thread of its own in any
+    /// case.
     pub fn spawner(self, spawner: impl Spawn) -> Self {
         Self { spawner: Some(Arc::new(spawner)), ..self }
     }
