@@ -36,10 +36,12 @@ impl Permits {
             Turn { permits: self, ticket }
         };
         poll_fn(|context| {
+            // Dropped outside the lock, as it was cloned: it may own anything, a place in this queue too.
+            let mut waker = context.waker().clone();
             let mut desk = self.0.lock();
             match desk.waiting.iter_mut().find(|(ticket, _)| *ticket == turn.ticket) {
-                Some((_, waker)) => {
-                    waker.clone_from(context.waker());
+                Some((_, held)) => {
+                    std::mem::swap(held, &mut waker);
                     Poll::Pending
                 }
                 None => Poll::Ready(()),
@@ -70,14 +72,13 @@ struct Turn<'p> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let was_waiting = {
+        let left = {
             let mut desk = self.permits.0.lock();
-            let before = desk.waiting.len();
-            desk.waiting.retain(|(ticket, _)| *ticket != self.ticket);
-            desk.waiting.len() < before
+            let at = desk.waiting.iter().position(|(ticket, _)| *ticket == self.ticket);
+            at.and_then(|at| desk.waiting.remove(at))
         };
         // Called while it went: the turn is the next one's.
-        if !was_waiting {
+        if left.is_none() {
             self.permits.give_back();
         }
     }
@@ -123,5 +124,39 @@ mod tests {
         assert_eq!(permits.0.lock().free, 1);
         let mut again = pin!(permits.acquire());
         assert!(again.as_mut().poll(&mut context).is_ready());
+    }
+
+    /// What a waker may own: somebody else's place in the same queue.
+    struct Owner(
+        #[expect(dead_code, reason = "owned, and dropped")]
+        Mutex<Option<nanotier_tier::BoxFuture<'static, Permit>>>,
+    );
+
+    impl std::task::Wake for Owner {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_waker_that_owns_a_place_in_the_queue_may_be_replaced_and_dropped() {
+        let permits = Permits::new(1);
+        let wait = || -> nanotier_tier::BoxFuture<'static, Permit> {
+            let permits = permits.clone();
+            Box::pin(async move { permits.acquire().await })
+        };
+        let owner = || {
+            let mut place = wait();
+            assert!(place.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            Waker::from(Arc::new(Owner(Mutex::new(Some(place)))))
+        };
+        let Poll::Ready(held) = wait().as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("one is free")
+        };
+        let mut waiting = wait();
+        for _ in 0..2 {
+            assert!(waiting.as_mut().poll(&mut Context::from_waker(&owner())).is_pending());
+        }
+        drop(waiting);
+        drop(held);
+        assert_eq!((permits.0.lock().free, permits.0.lock().waiting.len()), (1, 0));
     }
 }
