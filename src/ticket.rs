@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use nanotier_tier::Version;
+use nanotier_tier::rules::{Rule, is_on};
 
 use crate::cache::Inner;
 use crate::expiry::{Resident, State};
@@ -55,7 +56,7 @@ where
 
     /// True as long as nobody has written the key since the flight began, and the flight has not been ended.
     pub(crate) fn stands(&self) -> bool {
-        self.inner.inflight.is_linked(&self.key, self.flight)
+        !is_on(Rule::O5) || self.inner.inflight.is_linked(&self.key, self.flight)
     }
 
     /// Puts an entry into memory unless a newer write forbids it. The check and the insert are one step.

@@ -278,9 +278,12 @@ where
         if self.0.below.is_none() {
             return Lookup::known(self.0.while_open(|| {
                 self.0.inflight.raise_all(Version::ZERO);
+                schedule_point();
                 self.0.memory.clear();
-                self.0.negatives.iter().for_each(Negatives::clear);
+                schedule_point();
                 self.0.inflight.raise_all(Version::ZERO);
+                schedule_point();
+                self.0.negatives.iter().for_each(Negatives::clear);
             }));
         }
         self.0.clock().catch_up();
@@ -299,7 +302,8 @@ fn done((): &()) -> End {
 }
 
 /// A writer's ticket. When it goes, flights that began while the write was under way lose their key too: they
-/// may have read what the write replaced, and who comes after the write has returned must not join them.
+/// may have read what the write replaced, and who comes after the write has returned must not join them, nor be told what
+/// they said of it.
 struct Writer<K, V>(Ticket<K, V>)
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -313,6 +317,8 @@ where
     fn drop(&mut self) {
         if is_on(Rule::O5) {
             self.0.inner.inflight.unlink(&self.0.key);
+            schedule_point();
+            self.0.inner.forget_negative(&self.0.key);
         }
     }
 }
@@ -555,6 +561,8 @@ where
                 Wrote::Done => {
                     // What was read while the tiers were being emptied is not to be joined by who comes now.
                     self.inflight.raise_all(version);
+                    schedule_point();
+                    self.negatives.iter().for_each(Negatives::clear);
                     return Ok(());
                 }
                 Wrote::Older(held) if attended.is_attended() => {
@@ -575,9 +583,13 @@ where
     /// are any.
     pub(crate) fn in_memory<R>(&self, key: &K, write: impl FnOnce() -> R) -> R {
         self.unlink_if_any(key);
+        schedule_point();
         let result = write();
-        self.forget_negative(key);
+        schedule_point();
         self.unlink_if_any(key);
+        schedule_point();
+        // Last: what a flight remembers while it is linked is forgotten here, and afterwards it remembers nothing.
+        self.forget_negative(key);
         result
     }
 
