@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 
 use nanotier_tier::rules::{Rule, is_on};
-use nanotier_tier::sync::thread_local;
+use nanotier_tier::sync::{schedule_point, thread_local};
 use nanotier_tier::{BoxFuture, Context as TierContext, Error, ErrorKind, Event, Moment, Sleep};
 use parking_lot::Mutex;
 
@@ -125,6 +125,11 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         self.id
     }
 
+    /// True once its deadline has passed, whether or not anybody who waits has seen it.
+    pub(crate) fn is_overdue(&self, now: Moment) -> bool {
+        now >= self.until
+    }
+
     /// One more who waits; `None` if the flight was abandoned and will never settle.
     pub(crate) fn join(self: &Arc<Self>, context: &TierContext) -> Option<Waiter<T>> {
         let mut state = self.state.lock();
@@ -156,6 +161,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             work.as_mut().poll(&mut context)
         }));
         POLLING.with(|polling| polling.borrow_mut().pop());
+        schedule_point();
 
         let outcome = match polled {
             Ok(Poll::Ready(outcome)) => outcome,
@@ -177,6 +183,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
         };
         // The work's own duties (its ticket) end before anyone is told.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(work)));
+        schedule_point();
         Poll::Ready(self.settle(outcome))
     }
 
@@ -215,8 +222,10 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             let at_end = state.at_end.take()?;
             (state.work.take(), at_end)
         };
+        schedule_point();
         // Before the work goes: as long as it is there it can be seen whether the key was written meanwhile.
         let outcome = catch_unwind(AssertUnwindSafe(|| at_end(why)));
+        schedule_point();
         // The user's code, and so is what it owns: a panic of either is nobody's who waits here.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(work)));
         Some(self.settle(outcome.unwrap_or_else(|panic| Err(Failure::Cache(panicked(panic.as_ref()))))))
@@ -225,6 +234,12 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
 
 fn take_wakers<T>(state: &mut State<T>) -> Vec<Waker> {
     state.waiters.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
+}
+
+/// Why a flight is ended whose deadline has passed.
+pub(crate) fn too_long() -> Error {
+    Error::new(ErrorKind::Timeout, "cache", "load")
+        .with_detail("the loader took longer than its hard deadline")
 }
 
 /// A loader's panic as an error. The text of a panic may hold data: it is not passed on.
@@ -294,6 +309,7 @@ impl<T: Clone + Send + Sync + 'static> Future for Waiter<T> {
         if let Poll::Ready(outcome) = self.poll_work(context) {
             return Poll::Ready(outcome);
         }
+        schedule_point();
         let waiter = &mut *self;
         let until = waiter.flight.until;
         if until.is_never() {
@@ -302,9 +318,7 @@ impl<T: Clone + Send + Sync + 'static> Future for Waiter<T> {
         let clock = &waiter.context.clock;
         let sleep = waiter.sleep.get_or_insert_with(|| clock.sleep_until(until));
         std::task::ready!(Pin::new(sleep).poll(context));
-        let why = Error::new(ErrorKind::Timeout, "cache", "load")
-            .with_detail("the loader took longer than its hard deadline");
-        match waiter.flight.end(why) {
+        match waiter.flight.end(too_long()) {
             Some(outcome) => Poll::Ready((*outcome).clone()),
             None => Poll::Pending,
         }

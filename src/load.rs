@@ -19,7 +19,7 @@ use crate::expiry::State;
 use crate::fill::{Filling, fill};
 use crate::flight::{self, Flight, Orphan, Outcome, Waiter};
 use crate::load_error::Failure;
-use crate::loader::{Loaded, Loader};
+use crate::loader::{Loaded, Loader, run};
 use crate::look::{Looked, Taken, look_below, take_in};
 use crate::lookup::{Detailed, Source};
 use crate::options::Options;
@@ -50,7 +50,7 @@ where
         let waiter = if options.bypass {
             self.load_alone(&options, loader).join(&self.context)
         } else {
-            self.join_load(&key, &options, loader)
+            Some(self.join_load(&key, &options, loader, load_flight).0)
         };
         let waiter = waiter.ok_or_else(closed)?;
         *joined = !waiter.is_first();
@@ -67,69 +67,65 @@ where
         waiter.await
     }
 
-    fn join_load(
+    /// Joins the load under way for a key; or else one that begins now. True if it begins.
+    fn join_load<F>(
         self: &Arc<Self>,
         key: &K,
         options: &Arc<Options<K, V>>,
         loader: Loader<V>,
-    ) -> Option<Waiter<V>> {
-        let mut loader = Some(loader);
-        loop {
-            let (flight, first) = self.load_flight(key, options, &mut loader, load_flight);
-            schedule_point();
-            match first.or_else(|| flight.join(&self.context)) {
-                Some(waiter) => return Some(waiter),
-                // Nobody waited for it any more, and it was dropped.
-                None => self.inflight.forget(key, flight.id()),
-            }
-        }
-    }
-
-    /// The load under way for a key; or else one that begins now, with its first waiter: so it is not abandoned before its
-    /// caller has joined it.
-    fn load_flight<F>(
-        self: &Arc<Self>,
-        key: &K,
-        options: &Arc<Options<K, V>>,
-        loader: &mut Option<Loader<V>>,
         work: fn(Ticket<K, V>, Moment, Loader<V>) -> F,
-    ) -> (Arc<Flight<V>>, Option<Waiter<V>>)
+    ) -> (Waiter<V>, bool)
     where
         F: Future<Output = Outcome<V>> + Send + 'static,
     {
-        self.begin_load(key, options, None, |ticket, until| {
-            let loader = loader.take();
-            async move { work(ticket, until, loader.ok_or_else(closed)?).await }
-        })
+        self.begin_load(key, options, None, |ticket, until| work(ticket, until, loader))
     }
 
-    /// The load under way for a key; or else one whose work is made now, perhaps as a part of another's, and its first waiter.
+    /// Joins the load under way for a key; or else one whose work is made now, perhaps as a part of another's. True if it
+    /// begins: so it is not abandoned before its caller has joined it.
     pub(crate) fn begin_load<F>(
         self: &Arc<Self>,
         key: &K,
         options: &Arc<Options<K, V>>,
         part_of: Option<u64>,
         work: impl FnOnce(Ticket<K, V>, Moment) -> F,
-    ) -> (Arc<Flight<V>>, Option<Waiter<V>>)
+    ) -> (Waiter<V>, bool)
     where
         F: Future<Output = Outcome<V>> + Send + 'static,
     {
-        let mut first = None;
-        let flight = self.inflight.load(key, || {
-            let id = flight::next_id();
-            let until = self.clock().now().plus(self.deadline(options));
-            let orphan = if options.cancel_unwanted { Orphan::IsDropped } else { Orphan::GoesOn };
-            let work = Box::pin(work(Ticket::of_flight(self, key, id, options), until));
-            let (inner, key) = (Arc::downgrade(self), key.clone());
-            let at_end = Box::new(move |why| match inner.upgrade() {
-                Some(inner) => inner.end_load(&key, id, why),
-                None => Err(Failure::Cache(why)),
+        let mut work = Some(work);
+        loop {
+            let mut first = None;
+            let flight = self.inflight.load(key, || {
+                let id = flight::next_id();
+                let until = self.clock().now().plus(self.deadline(options));
+                let orphan = if options.cancel_unwanted { Orphan::IsDropped } else { Orphan::GoesOn };
+                // Cloned before there is a ticket: a clone that panics must not drop one under this lock.
+                let (inner, ended, theirs) = (Arc::downgrade(self), key.clone(), options.clone());
+                let at_end = Box::new(move |why| match inner.upgrade() {
+                    Some(inner) => inner.end_load(&ended, id, &theirs, why),
+                    None => Err(Failure::Cache(why)),
+                });
+                let ticket = Ticket::of_flight(self, key, id, options);
+                let work = work.take().map(|work| work(ticket, until));
+                let work = Box::pin(async move { work.ok_or_else(closed)?.await });
+                let flight = Flight::new_until(id, orphan, work, until, at_end, part_of);
+                first = flight.join(&self.context);
+                flight
             });
-            let flight = Flight::new_until(id, orphan, work, until, at_end, part_of);
-            first = flight.join(&self.context);
-            flight
-        });
-        (flight, first)
+            schedule_point();
+            if let Some(first) = first {
+                return (first, true);
+            }
+            if flight.is_overdue(self.clock().now()) {
+                // Nobody has ended it, since all who wait for it are blocked by it or poll no more.
+                flight.end(flight::too_long());
+            } else if let Some(waiter) = flight.join(&self.context) {
+                return (waiter, false);
+            }
+            // Nobody waited for it any more, and it was dropped; or its time is over.
+            self.inflight.forget(key, flight.id());
+        }
     }
 
     /// A load for one caller, of which nothing is kept.
@@ -156,19 +152,22 @@ where
             return;
         }
         // Without tiers nobody else can have loaded it meanwhile.
-        let mut loader = Some(loader);
-        let (_, first) = match self.below {
-            Some(_) => self.load_flight(key, options, &mut loader, load_flight),
-            None => self.load_flight(key, options, &mut loader, refresh_flight),
+        let (waiter, begins) = match self.below {
+            Some(_) => self.join_load(key, options, loader, load_flight),
+            None => self.join_load(key, options, loader, refresh_flight),
         };
-        first.into_iter().for_each(|first| first.spawn(self.begin_refresh(key).handing_on()));
+        if begins {
+            waiter.spawn(self.begin_refresh(key).handing_on());
+        }
     }
 
     /// A load after a stale record was found below: it goes past the look, since the truth is asked by its
     /// own read.
     fn refresh_behind(self: &Arc<Self>, key: &K, options: &Arc<Options<K, V>>, loader: Loader<V>) {
-        let (_, first) = self.load_flight(key, options, &mut Some(loader), refresh_flight);
-        first.into_iter().for_each(|first| first.spawn(self.begin_refresh(key)));
+        let (waiter, begins) = self.join_load(key, options, loader, refresh_flight);
+        if begins {
+            waiter.spawn(self.begin_refresh(key));
+        }
     }
 
     /// What is begun behind a call is a call of its own.
@@ -236,13 +235,14 @@ where
     }
 
     /// A flight is ended before its work is: its key is free, and what is left of the old value is answered.
-    fn end_load(&self, key: &K, flight: u64, why: Error) -> Outcome<V> {
+    fn end_load(&self, key: &K, flight: u64, options: &Options<K, V>, why: Error) -> Outcome<V> {
         let stands = self.inflight.is_linked(key, Some(flight));
         self.inflight.forget(key, flight);
+        schedule_point();
         if !stands {
             return Err(Failure::Cache(why));
         }
-        self.load_failed(key, &self.options);
+        self.load_failed(key, options);
         let spare = self.fallback(key).ok_or(Failure::Cache(why))?;
         self.context.tell(&Event::LoadFailed);
         Ok(spare)
@@ -406,7 +406,10 @@ where
     // Drawn before the load: the value is as old as that.
     let version = if inner.below.is_some() { inner.context.versions.draw() } else { Version::ZERO };
     let begun = inner.clock().now();
-    let loaded = inner.timed(loader(held.clone())).await;
+    let shown = held.clone();
+    // Nobody waits any more for a load whose turn has come too late, and the key may be somebody else's.
+    let loaded =
+        if begun < until { inner.timed(run(|| loader(shown))).await } else { Err(flight::too_long().into()) };
     schedule_point();
     inner.clock().catch_up();
     let ended = inner.clock().now();
@@ -465,7 +468,7 @@ where
 }
 
 /// No new value can be had: the old one is answered, if there is one and nobody has written the key since; else the error, which is
-/// remembered if it is to be.
+/// remembered if it is the loader's own, and is to be.
 pub(crate) fn make_do<K, V>(ticket: &Ticket<K, V>, failure: Failure, held: Option<V>) -> Outcome<V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -476,11 +479,14 @@ where
         let value = held.filter(|_| ticket.options.stale_on_error_for > Duration::ZERO)?;
         Some(Detailed { value, freshness: Freshness::Stale, source: Source::Memory })
     });
+    schedule_point();
     if let Some(spare) = spare.filter(|_| ticket.stands()) {
         inner.context.tell(&Event::LoadFailed);
         return Ok(spare);
     }
-    remember(ticket, ticket.options.error_ttl, &failure);
+    if let Failure::Loader { .. } = failure {
+        remember(ticket, ticket.options.error_ttl, &failure);
+    }
     Err(failure)
 }
 
@@ -492,6 +498,7 @@ where
     let inner = &ticket.inner;
     if let (Some(negatives), Some(ttl)) = (&inner.negatives, ttl) {
         let until = inner.clock().now().plus(ttl);
+        schedule_point();
         negatives.insert(ticket.key.clone(), failure.clone(), until, || ticket.stands());
     }
 }

@@ -1,10 +1,13 @@
 //! A user's loader as it travels: boxed once, on a miss.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 
 use nanotier_tier::{BoxFuture, Result};
 
+use crate::flight::panicked;
 use crate::load_error::Failure;
 
 /// What a load brought.
@@ -49,4 +52,17 @@ pub(crate) fn blocking<V: Send + 'static>(
     load: impl FnOnce(Option<V>) -> Result<Loaded<V>, Failure> + Send + 'static,
 ) -> Loader<V> {
     Box::new(|held| Box::pin(async { load(held) }))
+}
+
+/// Runs a loader. A panic is an answer, too: who called it may have something to make do with.
+pub(crate) async fn run<T>(
+    load: impl FnOnce() -> BoxFuture<'static, Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let failed = |panic: Box<dyn std::any::Any + Send>| Failure::Cache(panicked(panic.as_ref()));
+    let mut loading = catch_unwind(AssertUnwindSafe(load)).map_err(failed)?;
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| loading.as_mut().poll(context)));
+        polled.unwrap_or_else(|panic| Poll::Ready(Err(failed(panic))))
+    })
+    .await
 }

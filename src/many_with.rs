@@ -6,21 +6,25 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::hash::Hash;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Poll;
 use std::task::Wake;
 
 use nanotier_engine::{Equivalent, OwnedFrom};
+use nanotier_tier::sync::schedule_point;
 use nanotier_tier::{
     BoxFuture, Error, ErrorKind, Found, Intent, Moment, Operation, Outcome, Path, Result, Seen, Tier,
     Timestamp, Version,
 };
+
+use parking_lot::Mutex;
 
 use crate::cache::{Cache, Inner};
 use crate::fill::{Filling, fill};
 use crate::flight::{self, Flight, Orphan, Outcome as Settled, Waiter};
 use crate::load::{Failing, closed, make_do};
 use crate::load_error::{Failure, LoadError};
+use crate::loader::run;
 use crate::look::{Taken, take_in};
 use crate::lookup::{Detailed, Lookup, Source};
 use crate::options::Options;
@@ -144,7 +148,7 @@ where
         }
         if wanted.missing.is_empty() {
             if !wanted.due.is_empty() {
-                let (_, waiters) = inner.load_many(wanted, options, loader);
+                let waiters = inner.load_many(wanted, options, loader);
                 waiters.into_iter().for_each(|(_, waiter)| waiter.spawn(inner.begin_unnamed_refresh()));
             }
             inner.watch.answered_many(Operation::GetManyWith, values.len(), Outcome::Hit);
@@ -170,9 +174,6 @@ struct Wanted<K> {
     /// Answered, and to be loaded anew.
     due: Vec<K>,
 }
-
-/// One load of many keys, once it is known which they are.
-type Joint<V> = Arc<OnceLock<Arc<Flight<Arc<[Settled<V>]>>>>>;
 
 /// A flight that was joined, or else begun and joined, with its place in what is asked for; `None` if nobody waits.
 type Waiting<V> = (Option<usize>, Waiter<V>);
@@ -208,7 +209,7 @@ where
             }
             None => true,
         });
-        let (_joint, waiters) = self.load_many(wanted, options, loader);
+        let waiters = self.load_many(wanted, options, loader);
         let (mut waiters, behind): (Vec<_>, Vec<_>) =
             waiters.into_iter().partition(|(index, _)| index.is_some());
         let joins_all = waiters.iter().all(|(_, waiter)| !waiter.is_first());
@@ -242,36 +243,36 @@ where
         wanted: Wanted<K>,
         options: &Arc<Options<K, V>>,
         loader: BatchLoader<K, V>,
-    ) -> (Joint<V>, Vec<Waiting<V>>) {
-        let joint: Joint<V> = Arc::new(OnceLock::new());
+    ) -> Vec<Waiting<V>> {
         let id = flight::next_id();
-        let mut tasks: Vec<LoadOne<K, V>> = Vec::new();
-        let mut begun = Vec::new();
+        let batch: Arc<Mutex<Option<Batch<K, V>>>> = Arc::default();
+        let wanted_now = batch.clone();
+        let joint = Flight::new(
+            id,
+            Orphan::IsDropped,
+            Box::pin(async move {
+                let batch = poll_fn(|_| wanted_now.lock().take().map_or(Poll::Pending, Poll::Ready)).await;
+                Ok(Detailed::nowhere(load_all(batch, loader).await.into()))
+            }),
+        );
+        // Until it is known which they are, whatever becomes of the first of them.
+        let keeper = joint.join(&self.context);
+        let (mut tasks, mut until) = (Vec::new(), Moment::NEVER);
         let mut waiters = Vec::new();
-        let mut until = Moment::NEVER;
         let missing = wanted.missing.into_iter().map(|(index, key)| (Some(index), key));
         for (index, key) in missing.chain(wanted.due.into_iter().map(|key| (None, key))) {
-            loop {
-                let (flight, first) = self.begin_load(&key, options, Some(id), |ticket, ends| {
-                    until = ends;
-                    tasks.push(LoadOne { ticket, is_due: index.is_none() });
-                    part_of(joint.clone(), tasks.len() - 1, self.context.clone())
-                });
-                let is_new = first.is_some();
-                if let Some(waiter) = first.or_else(|| flight.join(&self.context)) {
-                    begun.extend(is_new.then_some(flight));
-                    waiters.push((index, waiter));
-                    break;
-                }
-                self.inflight.forget(&key, flight.id());
-            }
+            let (waiter, _) = self.begin_load(&key, options, Some(id), |ticket, ends| {
+                until = ends;
+                tasks.push(LoadOne { ticket, is_due: index.is_none() });
+                part_of(joint.join(&self.context), tasks.len() - 1)
+            });
+            waiters.push((index, waiter));
         }
-        let work =
-            Box::pin(async move { Ok(Detailed::nowhere(load_all(tasks, until, loader).await.into())) });
-        drop(joint.set(Flight::new(id, Orphan::IsDropped, work)));
-        // Who joined one of them before there was anything to drive.
-        begun.into_iter().for_each(Wake::wake);
-        (joint, waiters)
+        *batch.lock() = Some(Batch { tasks, until });
+        // Who joined one of them before there was anything to load.
+        joint.wake();
+        drop(keeper);
+        waiters
     }
 
     /// What is loaded anew behind a batch is told key by key, and without the key.
@@ -294,15 +295,23 @@ where
     }
 }
 
-/// What a single key's flight does: it waits for the joint one.
+/// What a single key's flight does: it waits for the joint one, from before it is polled first.
 async fn part_of<V: Clone + Send + Sync + 'static>(
-    joint: Joint<V>,
+    joint: Option<Waiter<Arc<[Settled<V>]>>>,
     place: usize,
-    context: nanotier_tier::Context,
 ) -> Settled<V> {
-    let flight = poll_fn(|_| joint.get().cloned().map_or(Poll::Pending, Poll::Ready)).await;
-    let outcomes = flight.join(&context).ok_or_else(closed)?.await?;
+    let outcomes = joint.ok_or_else(closed)?.await?;
     outcomes.value.get(place).cloned().unwrap_or_else(|| Err(closed()))
+}
+
+/// What a joint load is to load, and until when.
+struct Batch<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    tasks: Vec<LoadOne<K, V>>,
+    until: Moment,
 }
 
 /// A key of a joint load.
@@ -325,15 +334,12 @@ struct Asked<V> {
 }
 
 /// The order of steps is that of a single load, each step for all keys.
-async fn load_all<K, V>(
-    tasks: Vec<LoadOne<K, V>>,
-    until: Moment,
-    loader: BatchLoader<K, V>,
-) -> Vec<Settled<V>>
+async fn load_all<K, V>(batch: Batch<K, V>, loader: BatchLoader<K, V>) -> Vec<Settled<V>>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
+    let Batch { tasks, until } = batch;
     let Some(inner) = tasks.first().map(|task| task.ticket.inner.clone()) else { return Vec::new() };
     inner.clock().catch_up();
     let mut outcomes: Vec<Option<Settled<V>>> = tasks
@@ -347,7 +353,13 @@ where
         let version = if inner.below.is_some() { inner.context.versions.draw() } else { Version::ZERO };
         let begun = inner.clock().now();
         let keys = asked.iter().map(|asked| tasks[asked.place].ticket.key.clone()).collect();
-        let loaded = counted(asked.len(), inner.timed(loader(keys)).await);
+        let loaded = if begun < until {
+            inner.timed(run(|| loader(keys))).await
+        } else {
+            Err(flight::too_long().into())
+        };
+        let loaded = counted(asked.len(), loaded);
+        schedule_point();
         inner.clock().catch_up();
         let ended = inner.clock().now();
         match loaded {

@@ -726,3 +726,81 @@ fn options_that_cannot_work_are_refused_with_a_sentence() {
         assert!(refused.to_string().contains(words), "{refused}, and not: {words}");
     }
 }
+
+/// A load that is begun, and never ends.
+fn hanging(world: &World) -> nanotier::Lookup<u32> {
+    let mut asked = world.cache.get_with(&1, std::future::pending);
+    let mut context = Context::from_waker(Waker::noop());
+    (0..4).for_each(|_| assert!(pin!(&mut asked).poll(&mut context).is_pending()));
+    asked
+}
+
+#[test]
+fn who_comes_after_the_deadline_begins_anew_though_nobody_has_ended_the_load() {
+    for world in both(|o| o.ttl(ms(10)).stale_for(ms(10_000)).hard_deadline(ms(100))) {
+        // Held, and polled no more.
+        let held = hanging(&world);
+        world.hands.advance(ms(100));
+        assert_eq!(world.load(2).value, 2, "a load of its own, not the end of another's");
+        drop(held);
+        world.hands.advance(ms(10));
+        assert_eq!(world.cache.get_with(&1, std::future::pending).wait().unwrap(), 2);
+        // The refresh hangs, and nobody runs what would end it.
+        world.hands.advance(ms(100));
+        world.loads();
+        assert_eq!(world.load(3), stale(2));
+        world.tasks.run();
+        assert_eq!((world.loads(), world.get()), (1, Some(3)));
+    }
+}
+
+#[test]
+fn a_value_kept_for_errors_is_answered_when_the_loader_panics() {
+    for world in both(|o| o.ttl(ms(10)).stale_on_error_for(ms(1000))) {
+        world.load(1);
+        world.hands.advance(ms(10));
+        let answer = world.cache.get_with_blocking(&1, || panic!("planted")).detailed().wait().unwrap();
+        assert_eq!((answer.value, answer.freshness), (1, Freshness::Stale));
+        world.hands.advance(ms(5000));
+        let error = world.cache.get_with_blocking(&1, || panic!("planted")).wait().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LoaderPanicked);
+    }
+}
+
+#[test]
+fn what_a_loader_did_not_find_while_a_write_was_under_way_is_forgotten_with_its_end() {
+    type Write = fn(&Cache<u32, u32>) -> nanotier::Lookup<()>;
+    let writes: [Write; 3] = [|cache| cache.insert(1, 5), Cache::clear, |cache| cache.remove(&1)];
+    let nothing = async || None;
+    for begin in writes {
+        let world = over(Watched::new(), |o| o.negative_ttl(ms(10_000)));
+        let write = begin(&world.cache);
+        assert_eq!(world.cache.optionally_get_with(&1, nothing).wait().unwrap(), None);
+        write.wait().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let told = asked.clone();
+        world.cache.clear_memory();
+        let load = async move || {
+            told.fetch_add(1, SeqCst);
+            None
+        };
+        let answer = world.cache.optionally_get_with(&1, load).wait().unwrap();
+        assert!(answer == Some(5) || asked.load(SeqCst) == 1, "{answer:?} was known from before");
+    }
+}
+
+#[test]
+fn the_pause_after_a_deadline_is_as_long_as_the_call_said_that_began_the_load() {
+    for world in both(|o| o.ttl(ms(10)).stale_on_error_for(ms(100_000)).hard_deadline(ms(100))) {
+        world.load(1);
+        world.hands.advance(ms(10));
+        let hasty = world.cache.with(|o| o.back_off(ms(20), ms(20))).unwrap();
+        let mut asked = hasty.get_with(&1, std::future::pending);
+        let mut context = Context::from_waker(Waker::noop());
+        (0..4).for_each(|_| assert!(pin!(&mut asked).poll(&mut context).is_pending()));
+        world.hands.advance(ms(100));
+        assert_eq!(asked.wait().unwrap(), 1);
+        world.hands.advance(ms(20));
+        assert_eq!(world.load(2).value, 2, "the default would be a second");
+    }
+}
