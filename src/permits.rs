@@ -157,6 +157,7 @@ mod tests {
         }
         drop(waiting);
         drop(held);
-        assert_eq!((permits.0.lock().free, permits.0.lock().waiting.len()), (1, 0));
+        let desk = permits.0.lock();
+        assert_eq!((desk.free, desk.waiting.len()), (1, 0));
     }
 }

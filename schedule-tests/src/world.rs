@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nanotier::{
-    Builder, Cache, Clock, Freshness, Hands, Inline, Json, Lookup, MemoryStore, Namespace, Spawn, Task,
+    Builder, Cache, Clock, Freshness, Hands, Inline, Json, Lookup, MemoryStore, Namespace, Options, Spawn,
+    Task,
 };
 use nanotier_tier::conformance::{SharedSim, SimHandle, SimOptions};
 use nanotier_tier::{Chain, Entry, Intent, Path, Record, Store, Tier};
@@ -67,9 +68,30 @@ impl World {
         self.process_over(near, seed, ahead)
     }
 
+    /// A process whose clock is right and whose cache has these options.
+    #[must_use]
+    pub fn process_with(
+        &self,
+        seed: u64,
+        change: fn(Options<u32, u64>) -> Options<u32, u64>,
+    ) -> Arc<Process> {
+        let near = Arc::new(MemoryStore::new().with_horizon(HORIZON));
+        self.build(near, seed, Duration::ZERO, |builder| builder.options(change))
+    }
+
     /// The same over a near copy that was there before.
     #[must_use]
     pub fn process_over(&self, near: Arc<MemoryStore>, seed: u64, ahead: Duration) -> Arc<Process> {
+        self.build(near, seed, ahead, |builder| builder)
+    }
+
+    fn build(
+        &self,
+        near: Arc<MemoryStore>,
+        seed: u64,
+        ahead: Duration,
+        change: impl FnOnce(Builder<u32, u64>) -> Builder<u32, u64>,
+    ) -> Arc<Process> {
         let (clock, hands) = Clock::manual();
         hands.advance(self.clock.now().since(clock.now()) + ahead);
         self.hands.lock().unwrap_or_else(PoisonError::into_inner).push(hands);
@@ -80,7 +102,7 @@ impl World {
         let (near_wire, far_wire, courier) = (near_wired.wire(), far.wire(), far.courier());
         let chain = Arc::new(near_wired.over(far));
         let behind = Behind::default();
-        let cache = numbers(seed, &clock, &behind)
+        let cache = change(numbers(seed, &clock, &behind))
             .tiers(Wired::new(chain.clone()))
             .build()
             .expect("it is configured well");
@@ -294,7 +316,7 @@ impl Source {
 }
 
 /// A lookup whose caller leaves: polled a few times, then dropped.
-pub async fn begin_and_leave<T>(mut lookup: Lookup<T>, polls_max: u32) {
+pub async fn begin_and_leave<T, E>(mut lookup: Lookup<T, E>, polls_max: u32) {
     let polls = shuttle::rand::thread_rng().gen_range(0..=polls_max);
     pause().await;
     for _ in 0..polls {

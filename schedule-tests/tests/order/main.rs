@@ -4,6 +4,7 @@
 
 mod behind;
 mod copies;
+mod flights;
 mod late;
 mod loads;
 mod processes;
