@@ -32,6 +32,9 @@ cargo xtask bench tiers [--filter ID[,ID ..]] [--json FILE] [--quick]
     with a disk whose flush takes a millisecond more. On the disk of temporary files, or of NANOTIER_BENCH_DIR.
     Options as above.
 
+cargo xtask bench freshness [--filter ID[,ID ..]] [--json FILE] [--quick]
+    Get or compute, stampedes, stale values that are refreshed behind, against other caches: the same table. Options as above.
+
 cargo xtask bench churn [--seconds N] [--factor F]
     How long single operations take while keys, weights and the capacity change, next to quick_cache's.
     --seconds N  for so long (60)
@@ -70,6 +73,7 @@ pub(crate) enum Command {
     Conformance,
     Compare(Compare),
     Tiers(Compare),
+    Freshness(Compare),
     Churn(Churn),
     HitRatio(HitRatio),
 }
@@ -83,7 +87,7 @@ pub(crate) struct Test {
     pub(crate) lanes: Vec<String>,
 }
 
-/// What `bench compare` and `bench tiers` are told, to be handed on: the program knows its rows, we do not.
+/// What `bench compare`, `bench tiers` and `bench freshness` are told, to be handed on: the program knows its rows, we do not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compare {
     pub(crate) quick: bool,
@@ -195,13 +199,15 @@ fn bench(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     match parser.next()? {
         Some(Value(word)) if word == "compare" => compare(parser, Command::Compare),
         Some(Value(word)) if word == "tiers" => compare(parser, Command::Tiers),
+        Some(Value(word)) if word == "freshness" => compare(parser, Command::Freshness),
         Some(Value(word)) if word == "churn" => churn(parser),
         Some(Short('h') | Long("help")) => Ok(Command::Help),
         Some(Value(word)) => {
-            Err(format!("unknown benchmark `{}`: compare, tiers or churn", word.to_string_lossy()).into())
+            Err(format!("unknown benchmark `{}`: compare, tiers, freshness or churn", word.to_string_lossy())
+                .into())
         }
         Some(option) => Err(option.unexpected()),
-        None => Err("which benchmark? compare, tiers or churn".into()),
+        None => Err("which benchmark? compare, tiers, freshness or churn".into()),
     }
 }
 
@@ -287,6 +293,8 @@ mod tests {
     #[test]
     fn what_a_comparison_is_told_is_handed_on() {
         assert_eq!(parsed("bench compare"), Ok(Command::Compare(Compare::default())));
+        assert_eq!(parsed("bench tiers"), Ok(Command::Tiers(Compare::default())));
+        assert_eq!(parsed("bench freshness"), Ok(Command::Freshness(Compare::default())));
         assert_eq!(
             parsed("bench compare --json out.json --filter hot,zipf-1m --quick --filter=lru-hit"),
             Ok(Command::Compare(Compare {

@@ -1,5 +1,5 @@
-//! `bench compare`, `bench tiers`, `bench churn` and `hit-ratio`: build the comparison with other caches, which is a workspace of its own, and run
-//! it.
+//! `bench compare`, `bench tiers`, `bench freshness`, `bench churn` and `hit-ratio`: build the comparison with other caches, which is a
+//! workspace of its own, and run it.
 //!
 //! Unlike a lane it is not timed, logged or counted here: it draws on the terminal itself, and its answer is
 //! the table.
@@ -16,7 +16,11 @@ pub(crate) fn compare(workspace: &Workspace, wanted: &Compare) -> Result<ExitCod
 }
 
 pub(crate) fn tiers(workspace: &Workspace, wanted: &Compare) -> Result<ExitCode, String> {
-    run(workspace, tiers_command(workspace, wanted)?)
+    run(workspace, apart(workspace, "tiers", wanted)?)
+}
+
+pub(crate) fn freshness(workspace: &Workspace, wanted: &Compare) -> Result<ExitCode, String> {
+    run(workspace, apart(workspace, "freshness", wanted)?)
 }
 
 pub(crate) fn churn(workspace: &Workspace, wanted: &Churn) -> Result<ExitCode, String> {
@@ -44,10 +48,10 @@ fn compare_command(workspace: &Workspace, wanted: &Compare) -> Result<Command, S
     Ok(command)
 }
 
-/// What durable tiers stand on is built for them alone.
-fn tiers_command(workspace: &Workspace, wanted: &Compare) -> Result<Command, String> {
-    let mut command = program(workspace, &["--features", "tiers"]);
-    command.arg("tiers");
+/// Rows with a feature of their name: what they stand on is built for them alone.
+fn apart(workspace: &Workspace, rows: &str, wanted: &Compare) -> Result<Command, String> {
+    let mut command = program(workspace, &["--features", rows]);
+    command.arg(rows);
     add_rows(&mut command, wanted)?;
     Ok(command)
 }
@@ -167,9 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn tiers_are_built_only_for_those_who_ask_for_them() {
-        let words = words(tiers_command(&pretend(), &Compare::default())).join(" ");
-        assert!(words.ends_with(" --features tiers -- tiers"), "{words}");
+    fn what_some_rows_stand_on_is_built_only_for_those_who_ask_for_them() {
+        for rows in ["tiers", "freshness"] {
+            let words = words(apart(&pretend(), rows, &Compare::default())).join(" ");
+            assert!(words.ends_with(&format!(" --features {rows} -- {rows}")), "{words}");
+        }
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Conformance => conformance::run(&Workspace::open()?),
         Command::Compare(wanted) => bench::compare(&Workspace::open()?, &wanted),
         Command::Tiers(wanted) => bench::tiers(&Workspace::open()?, &wanted),
+        Command::Freshness(wanted) => bench::freshness(&Workspace::open()?, &wanted),
         Command::Churn(wanted) => bench::churn(&Workspace::open()?, &wanted),
         Command::HitRatio(wanted) => bench::hit_ratio(&Workspace::open()?, &wanted),
     });

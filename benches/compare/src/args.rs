@@ -17,6 +17,9 @@ cargo xtask bench compare [--filter ID[,ID ..]] [--json FILE] [--quick]
 cargo xtask bench tiers [--filter ID[,ID ..]] [--json FILE] [--quick]
     durable tiers against what they stand on; the same options
 
+cargo xtask bench freshness [--filter ID[,ID ..]] [--json FILE] [--quick]
+    get or compute, remembered functions, values kept fresh; the same options
+
 cargo xtask hit-ratio ..
     another question, in the same program: `hit-ratio --help` says more
 

@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
 use crate::crew::Crew;
-use crate::judge::Row;
+use crate::goals::Question;
+use crate::judge::{self, Figure, Row};
 use crate::meter::Meter;
 
 pub(crate) struct Bench {
@@ -14,10 +15,12 @@ pub(crate) struct Bench {
     pub(crate) is_quick: bool,
     pub(crate) progress: Progress,
     pub(crate) rows: Vec<Row>,
+    /// Those of the command that runs: two commands may have a row of the same name.
+    questions: &'static [Question],
 }
 
 impl Bench {
-    pub(crate) fn new(is_quick: bool) -> Self {
+    pub(crate) fn new(is_quick: bool, questions: &'static [Question]) -> Self {
         Self {
             meter: Meter::new(),
             crew: Crew::new(),
@@ -25,7 +28,18 @@ impl Bench {
             is_quick,
             progress: Progress::new(),
             rows: Vec::new(),
+            questions,
         }
+    }
+
+    pub(crate) fn question(&self, id: &str) -> &'static Question {
+        let mut questions = self.questions.iter();
+        questions.find(|question| question.id == id).expect("every row that runs is in the table")
+    }
+
+    /// Leaves the rows of what was counted rather than raced.
+    pub(crate) fn figures(&mut self, id: &'static str, unit: &'static str, figures: &[Figure]) {
+        self.rows.extend(judge::figures(self.question(id), unit, figures));
     }
 }
 

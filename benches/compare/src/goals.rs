@@ -1,6 +1,8 @@
 //! Every row, what it measures, and what nanotier must reach there. Goals are written down here and nowhere
 //! else.
 
+#[cfg(feature = "freshness")]
+pub(crate) mod freshness;
 #[cfg(feature = "tiers")]
 pub(crate) mod tiers;
 
@@ -25,6 +27,8 @@ pub(crate) struct Goal {
     pub(crate) limit: Limit,
     /// Wished for, not asked for.
     pub(crate) is_stretch: bool,
+    /// Missing it fails the command, whatever the question's other goals are.
+    pub(crate) is_strict: bool,
 }
 
 /// The rival that costs least of those that show a value without cloning it; chosen anew in every round.
@@ -55,7 +59,7 @@ pub(crate) const FACADE_CYCLES: f64 = 5.0;
 pub(crate) const COUNT_TOLERANCE: f64 = 0.001;
 
 const fn goal(rival: &'static str, limit: Limit) -> Goal {
-    Goal { variant: "", ours: "nanotier", rival, limit, is_stretch: false }
+    Goal { variant: "", ours: "nanotier", rival, limit, is_stretch: false, is_strict: false }
 }
 
 const fn ratio(rival: &'static str, limit: f64) -> Goal {
@@ -73,6 +77,11 @@ impl Goal {
 
     const fn stretch(self) -> Self {
         Self { is_stretch: true, ..self }
+    }
+
+    #[cfg(feature = "freshness")]
+    const fn strict(self) -> Self {
+        Self { is_strict: true, ..self }
     }
 }
 
@@ -204,11 +213,3 @@ pub(crate) const QUESTIONS: &[Question] = &[
         goal("nanotier, ready", CyclesMore(20.0)).by("facade await"),
     ]),
 ];
-
-pub(crate) fn question(id: &str) -> &'static Question {
-    let all = QUESTIONS.iter();
-    #[cfg(feature = "tiers")]
-    let all = all.chain(tiers::QUESTIONS);
-    let mut all = all;
-    all.find(|question| question.id == id).expect("every row that runs is in the table")
-}

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::contender::Role;
-use crate::goals::{self, BEST_LENDER, COUNT_TOLERANCE, Goal, HIT_RATIO_LEAD, Limit};
+use crate::goals::{self, BEST_LENDER, COUNT_TOLERANCE, Goal, HIT_RATIO_LEAD, Limit, Question};
 use crate::meter::Sample;
 use crate::race::{Hits, Ran, Result, Unit};
 
@@ -66,7 +66,7 @@ impl Cost {
 /// Rows of a race: one per goal, then one for each rival without a goal.
 pub(crate) fn race(result: &Result, has_counters: bool) -> Vec<Row> {
     let goals: Vec<&Goal> =
-        goals::question(result.id).goals.iter().filter(|goal| goal.variant == result.variant).collect();
+        result.question.goals.iter().filter(|goal| goal.variant == result.variant).collect();
     let judged = goals.iter().filter_map(|goal| Judge { result, has_counters }.goal(goal));
     let mut rows: Vec<Row> = judged.collect();
     let leading = goals.first().map_or("nanotier", |goal| goal.ours);
@@ -102,7 +102,7 @@ impl Judge<'_> {
         };
         let mut row = Row {
             stretch: goal.is_stretch,
-            strict: goals::question(self.result.id).is_strict,
+            strict: self.result.question.is_strict || goal.is_strict,
             ..self.against(ours, rival)
         };
         if let Limit::CyclesMore(limit) = goal.limit {
@@ -139,7 +139,7 @@ impl Judge<'_> {
 
     /// Without a goal.
     fn against(self, ours: &Ran, rival: &Ran) -> Row {
-        let Result { id, variant, hits, .. } = *self.result;
+        let Result { question: &Question { id, .. }, variant, hits, .. } = *self.result;
         let rounds = rounds(ours, rival);
         let costs =
             |ran: &Ran| -> Vec<f64> { rounds.iter().map(|&round| self.cost(&ran.samples[round])).collect() };
@@ -288,8 +288,7 @@ pub(crate) struct Figure {
 }
 
 /// Rows of figures: one per goal, then one for each of the others.
-pub(crate) fn figures(id: &'static str, unit: &'static str, figures: &[Figure]) -> Vec<Row> {
-    let question = goals::question(id);
+pub(crate) fn figures(question: &'static Question, unit: &'static str, figures: &[Figure]) -> Vec<Row> {
     let named = |name: &str| figures.iter().find(|figure| figure.name == name);
     let mut rows = Vec::new();
     for goal in question.goals {
@@ -298,9 +297,9 @@ pub(crate) fn figures(id: &'static str, unit: &'static str, figures: &[Figure]) 
         if !goal.rival.is_empty() && rival.is_none() {
             continue;
         }
-        let mut row = figure_row(id, unit, ours, rival);
+        let mut row = figure_row(question.id, unit, ours, rival);
         row.stretch = goal.is_stretch;
-        row.strict = question.is_strict;
+        row.strict = question.is_strict || goal.is_strict;
         let (limit, figure) = match goal.limit {
             Limit::AtMost(limit) => (limit, row.ours),
             Limit::Ratio(limit) => (limit, row.ratio),
@@ -311,11 +310,11 @@ pub(crate) fn figures(id: &'static str, unit: &'static str, figures: &[Figure]) 
         row.pass = figure.filter(|_| !row.is_unfit).map(|figure| figure <= limit + COUNT_TOLERANCE);
         rows.push(row);
     }
-    let leading = question.goals.first().and_then(|goal| named(goal.ours));
+    let leading = question.goals.iter().find_map(|goal| named(goal.ours));
     for figure in figures.iter().filter(|figure| figure.role != Role::Ours) {
         let has_goal = question.goals.iter().any(|goal| goal.rival == figure.name);
         if let Some(ours) = leading.filter(|_| !has_goal) {
-            rows.push(figure_row(id, unit, ours, Some(figure)));
+            rows.push(figure_row(question.id, unit, ours, Some(figure)));
         }
     }
     rows
@@ -382,10 +381,14 @@ mod tests {
         Ran { name, role, note: "", residents: Some(residents), samples }
     }
 
+    fn asked(id: &str) -> &'static Question {
+        goals::QUESTIONS.iter().find(|question| question.id == id).unwrap()
+    }
+
     fn raced(id: &'static str, ran: Vec<Ran>) -> Result {
         let gigahertz = vec![2.0; ran[0].samples.len()];
         let (unit, hits) = (Unit::Nanoseconds, Hits::All);
-        Result { id, variant: "", threads: 1, unit, hits, note: "", ran, gigahertz }
+        Result { question: asked(id), variant: "", threads: 1, unit, hits, note: "", ran, gigahertz }
     }
 
     #[test]
@@ -447,7 +450,7 @@ mod tests {
     #[test]
     fn a_count_that_was_not_taken_is_not_judged() {
         let figure = |value| Figure { name: "nanotier", role: Role::Ours, value, residents: None, note: "" };
-        let pass = |value| figures("allocs-per-evict", "allocations", &[figure(value)])[0].pass;
+        let pass = |value| figures(asked("allocs-per-evict"), "allocations", &[figure(value)])[0].pass;
         assert_eq!((pass(None), pass(Some(0.0)), pass(Some(0.5))), (None, Some(true), Some(false)));
     }
 }

@@ -27,6 +27,7 @@ use nanotier_counting::SwitchedAllocator;
 
 use args::Args;
 use bench::Bench;
+use goals::Question;
 
 /// Counts only in rows that ask for it: everywhere else it must not cost anything.
 #[global_allocator]
@@ -57,13 +58,21 @@ fn run() -> Result<ExitCode, String> {
         if let Some(ran) = rows::tiers::slow::again() {
             return ran;
         }
-        return ask(Args::parse(words.into_iter().skip(1))?, rows::tiers::ROWS);
+        return ask(Args::parse(words.into_iter().skip(1))?, rows::tiers::ROWS, goals::tiers::QUESTIONS);
     }
-    ask(Args::parse(words)?, rows::ROWS)
+    #[cfg(feature = "freshness")]
+    if words.get(1).is_some_and(|word| word == FRESHNESS) {
+        return ask(
+            Args::parse(words.into_iter().skip(1))?,
+            rows::freshness::ROWS,
+            goals::freshness::QUESTIONS,
+        );
+    }
+    ask(Args::parse(words)?, rows::ROWS, goals::QUESTIONS)
 }
 
 /// Runs those of `rows` that are wanted, and says what came out.
-fn ask(args: Args, rows: &[(&str, rows::Run)]) -> Result<ExitCode, String> {
+fn ask(args: Args, rows: &[(&str, rows::Run)], questions: &'static [Question]) -> Result<ExitCode, String> {
     if args.help {
         print!("{}", args::USAGE);
         return Ok(ExitCode::SUCCESS);
@@ -71,13 +80,13 @@ fn ask(args: Args, rows: &[(&str, rows::Run)]) -> Result<ExitCode, String> {
     let ids: Vec<&str> = rows.iter().map(|(id, _)| *id).collect();
     args.check(&ids)?;
     let wanted = rows.iter().filter(|(id, _)| args.wants(id));
+    let mut bench = Bench::new(args.quick, questions);
     if args.list {
         for (id, _) in wanted {
-            println!("{id:<24} {}", goals::question(id).what);
+            println!("{id:<24} {}", bench.question(id).what);
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut bench = Bench::new(args.quick);
     for (_, run) in wanted {
         run(&mut bench);
     }
@@ -87,6 +96,8 @@ fn ask(args: Args, rows: &[(&str, rows::Run)]) -> Result<ExitCode, String> {
     Ok(if has_failed { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 
+#[cfg(feature = "freshness")]
+const FRESHNESS: &str = "freshness";
 #[cfg(feature = "tiers")]
 const TIERS: &str = "tiers";
 const EXIT_FAILED: u8 = 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::bench::Bench;
 use crate::contender::{Key, Reads, Role, Value};
 use crate::crew::{Crew, Lap, Prepare, Turn};
-use crate::goals::{self, BEST_LENDER};
+use crate::goals::{self, BEST_LENDER, Question};
 use crate::judge;
 use crate::meter::Sample;
 
@@ -173,7 +173,7 @@ impl<'b> Race<'b> {
 
     /// A quick run leaves out those against whom nothing is judged.
     pub(crate) fn wants(&self, name: &str, role: Role) -> bool {
-        let mut goals = goals::question(self.id).goals.iter().filter(|goal| goal.variant == self.variant);
+        let mut goals = self.bench.question(self.id).goals.iter().filter(|goal| goal.variant == self.variant);
         let is_judged =
             |goal: &goals::Goal| goal.rival == name || (goal.rival == BEST_LENDER && role == Role::Rival);
         !self.bench.is_quick || role == Role::Ours || goals.any(is_judged)
@@ -205,7 +205,8 @@ impl<'b> Race<'b> {
             residents: (racer.residents)(),
             samples,
         });
-        let result = Result { id, variant, threads, unit, hits, note, ran: ran.collect(), gigahertz };
+        let question = bench.question(id);
+        let result = Result { question, variant, threads, unit, hits, note, ran: ran.collect(), gigahertz };
         bench.rows.extend(judge::race(&result, bench.meter.has_counters()));
     }
 }
@@ -218,7 +219,7 @@ const PIECE: u64 = 1024;
 /// What a race has shown.
 #[derive(Debug)]
 pub(crate) struct Result {
-    pub(crate) id: &'static str,
+    pub(crate) question: &'static Question,
     pub(crate) variant: &'static str,
     pub(crate) threads: usize,
     pub(crate) unit: Unit,

@@ -135,7 +135,7 @@ impl<V: Value> Evicts<u64, V> for MiniMoka<u64, V> {
     }
 }
 
-pub(crate) struct Foyer<K: Key, V: Value>(foyer::Cache<K, V, RandomState>);
+pub(crate) struct Foyer<K: Key, V: Value>(pub(crate) foyer::Cache<K, V, RandomState>);
 
 impl<K: Key, V: Value> Reads<K, V> for Foyer<K, V> {
     const NAME: &'static str = "foyer";

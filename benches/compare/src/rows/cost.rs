@@ -54,10 +54,14 @@ fn timed<L: Lifecycle<u64, Timed>>(name: &'static str, lifecycle: L) -> Racer {
     })
 }
 
+pub(super) fn with_ttl() -> Racer {
+    timed("nanotier with ttl", Deadlines { now: AtomicU64::new(black_box(1)) })
+}
+
 pub(super) fn ttl(bench: &mut Bench) {
     let mut race = Race::new(bench, "ttl-cost", 500_000);
     race.enter(timed("nanotier", Plain));
-    race.enter(timed("nanotier with ttl", Deadlines { now: AtomicU64::new(black_box(1)) }));
+    race.enter(with_ttl());
     race.run();
 }
 

@@ -14,7 +14,7 @@ use crate::contender::{
     Cached, Evicts, Facade, Fibre, Foyer, Lends, MiniMoka, Moka, MutexLru, Nanotier, QuickCache, Reads, Role,
     SccHashCache, TinyUfoCache,
 };
-use crate::judge::{self, Figure};
+use crate::judge::Figure;
 use crate::workload::{key, text_key};
 
 /// Every way to hit that promises to do neither, each as a loop of so many hits.
@@ -94,7 +94,7 @@ pub(super) fn locked_per_hit(bench: &mut Bench) {
             }
         })
         .collect();
-    bench.rows.extend(judge::figures("locked-per-hit", "locked instructions", &figures));
+    bench.figures("locked-per-hit", "locked instructions", &figures);
 }
 
 const LOCKED_HITS: u64 = 1_000_000;
@@ -108,7 +108,7 @@ pub(super) fn allocs_per_hit(bench: &mut Bench) {
             Figure { name: hitter.name, role: Role::Ours, value, residents: None, note: "" }
         })
         .collect();
-    bench.rows.extend(judge::figures("allocs-per-hit", "allocations", &figures));
+    bench.figures("allocs-per-hit", "allocations", &figures);
 }
 
 fn allocations_per_op(work: impl Fn(u64)) -> f64 {
@@ -146,5 +146,5 @@ pub(super) fn allocs_per_evict(bench: &mut Bench) {
         evictions::<MutexLru<u64, u64>>(),
     ];
     debug_assert!(CAPACITY_FULL < COUNTED_OPS as usize);
-    bench.rows.extend(judge::figures("allocs-per-evict", "allocations", &figures));
+    bench.figures("allocs-per-evict", "allocations", &figures);
 }

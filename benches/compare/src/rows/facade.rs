@@ -16,7 +16,7 @@ use crate::crew::Turn;
 use crate::race::{Hits, Race, Racer, enter};
 use crate::workload::key;
 
-fn waiting() -> Racer {
+pub(super) fn waiting() -> Racer {
     let cache = hot_cache::<Facade<u64, u64>>();
     let reads = cache.clone();
     let hot = key(HOT);

@@ -11,11 +11,11 @@ use super::insert::{full_cache, number};
 use crate::bench::Bench;
 use crate::contender::{Loads, Moka, Nanotier, QuickCache};
 use crate::crew::Turn;
-use crate::judge::{self, Figure};
+use crate::judge::Figure;
 use crate::race::{Hits, Race, Racer, enter};
 use crate::workload::key;
 
-fn resident<C: Loads<u64, u64>>() -> Racer {
+pub(super) fn resident<C: Loads<u64, u64>>() -> Racer {
     let cache = hot_cache::<C>();
     let level = cache.clone();
     let hot = key(HOT);
@@ -87,7 +87,7 @@ fn loads<C: Loads<u64, u64>>() -> Figure {
 pub(super) fn loads_per_key(bench: &mut Bench) {
     bench.progress.say("loads-per-key", "", 1, 1);
     let figures = [loads::<Nanotier<u64, u64>>(), loads::<QuickCache<u64, u64>>(), loads::<Moka<u64, u64>>()];
-    bench.rows.extend(judge::figures("loads-per-key", "loads", &figures));
+    bench.figures("loads-per-key", "loads", &figures);
 }
 
 const ASKERS: usize = 8;

@@ -12,7 +12,7 @@ use crate::contender::{
     Cached, Evicts, Facade, Fibre, Foyer, MiniMoka, Moka, MutexLru, Nanotier, QuickCache, Reads,
     SccHashCache, TinyUfoCache,
 };
-use crate::judge::{self, Figure};
+use crate::judge::Figure;
 use crate::workload::key;
 
 /// The word by which the program is told to weigh the one named after it, and to print what came of it.
@@ -93,7 +93,7 @@ fn row(bench: &mut Bench, id: &'static str, entrants: &[&Entrant]) {
         Err(error) => panic!("{} could not be weighed: {error}", entrant.name),
     });
     let figures: Vec<Figure> = weighed.collect();
-    bench.rows.extend(judge::figures(id, "bytes", &figures));
+    bench.figures(id, "bytes", &figures);
 }
 
 pub(super) fn bytes_per_entry(bench: &mut Bench) {

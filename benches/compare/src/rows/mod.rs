@@ -3,6 +3,8 @@
 mod cost;
 mod counts;
 mod facade;
+#[cfg(feature = "freshness")]
+pub(crate) mod freshness;
 mod hit;
 mod insert;
 mod load;

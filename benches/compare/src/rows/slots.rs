@@ -16,7 +16,7 @@ type Config = [u64; 8];
 const CONFIG: Config = [1, 2, 3, 4, 5, 6, 7, 8];
 
 /// Reads one word of the value, over and over.
-fn reading(name: &'static str, read: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Racer {
+pub(super) fn reading(name: &'static str, read: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Racer {
     Racer::bare(name, move |turn: Turn| {
         let mut hits = 0;
         for _ in 0..turn.ops {

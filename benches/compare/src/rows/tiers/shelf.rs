@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::bench::Bench;
 use crate::contender::Role;
 use crate::crew::Turn;
-use crate::judge::{self, Figure};
+use crate::judge::Figure;
 use crate::race::{Hits, Race, Racer};
 use crate::rows::tiers::slow;
 
@@ -236,7 +236,7 @@ impl<S: Store, T: Shelf> Rows<S, T> {
         let value = Some(WRITERS as f64 / per_commit);
         let note = "commits for 16 writes, both disks";
         let figure = Figure { name: COMMITS, role: Role::Ours, value, residents: None, note };
-        bench.rows.extend(judge::figures(id, "commits", &[figure]));
+        bench.figures(id, "commits", &[figure]);
     }
 
     /// A hundred in a commit: against theirs, and against our own one by one.

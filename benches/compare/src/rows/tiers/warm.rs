@@ -13,7 +13,7 @@ use nanotier_redb::RedbStore;
 use super::shelf::{ENTRIES, folder, key, value};
 use crate::bench::Bench;
 use crate::contender::Role;
-use crate::judge::{self, Figure};
+use crate::judge::Figure;
 
 type Words = Cache<String, Bytes>;
 
@@ -104,5 +104,5 @@ pub(super) fn restart(bench: &mut Bench) {
         figure("read and decode", Role::Bound, &reads, ""),
         figure("refill from redb", Role::Bound, &refills, ""),
     ];
-    bench.rows.extend(judge::figures("warm-restart", "ms", &figures));
+    bench.figures("warm-restart", "ms", &figures);
 }

@@ -1,0 +1,38 @@
+//! What it costs to be watched, and what it costs that one could be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nanotier::{Builder, Cache};
+
+use super::super::cost::with_ttl;
+use super::super::{CAPACITY_HOT, RESIDENTS_HOT};
+use super::hit::asking;
+use crate::bench::Bench;
+use crate::race::{Race, Racer};
+use crate::workload::key;
+
+fn watched(name: &'static str, watch: impl FnOnce(Builder<u64, u64>) -> Builder<u64, u64>) -> Racer {
+    let builder = Cache::builder().capacity(CAPACITY_HOT as u64).ttl(Duration::from_secs(3600));
+    let cache = Arc::new(watch(builder).build().expect("options that go together"));
+    for number in 0..RESIDENTS_HOT {
+        cache.insert(key(number), key(number)).wait().expect("memory takes everything");
+    }
+    asking(name, move |key| cache.get(key).wait().ok().flatten())
+}
+
+const UNWATCHED: &str = "unwatched";
+
+pub(super) fn off(bench: &mut Bench) {
+    let mut race = Race::new(bench, "events-off", 500_000);
+    race.enter(watched(UNWATCHED, |builder| builder));
+    race.enter(with_ttl());
+    race.run();
+}
+
+pub(super) fn on(bench: &mut Bench) {
+    let mut race = Race::new(bench, "events-on", 500_000);
+    race.enter(watched(UNWATCHED, |builder| builder));
+    race.enter(watched("with counters", |builder| builder.stats(true)));
+    race.run();
+}
