@@ -17,6 +17,14 @@ pub(crate) const QUESTIONS: &[Question] = &[
         goal("Cache::get", NO_MORE).by("get_with_blocking"),
         goal("quick_cache", FacadeRatio(0.25)).by("get_with"),
     ]),
+    ask("memoize-hit-1", "a remembered answer, of a function of a number, against the engine's get of the same key", &[
+        ratio("engine", 1.3).by("#[memoize]"),
+        ratio("engine", 1.3).by("memoize()"),
+    ]),
+    ask("memoize-hit-3", "the same of a function of a number, a text and a number", &[
+        ratio("engine", 1.3).by("#[memoize]"),
+        ratio("engine", 1.3).by("memoize()"),
+    ]),
     ask("stampede-8", "8 threads ask for a key that nobody has, its loader takes 5 ms: loads, and the time until all have it in loaders", &[
         goal("", AtMost(1.0)).by("blocking, loads").strict(),
         goal("", AtMost(1.0)).by("await, loads").strict(),
@@ -29,6 +37,14 @@ pub(crate) const QUESTIONS: &[Question] = &[
         goal("", AtMost(2.5)).by("slowest caller"),
         goal("", AtMost(5.0)).by("who starts it, median"),
     ]),
+    ask("keep-read", "read of a value that is kept", &[
+        goal("engine's Mirror", NO_MORE).by("keep"),
+        ratio("arc-swap", 0.05).by("keep"),
+    ]),
+    ask("mirror-read", "read of a value that is followed in a tier", &[
+        goal("engine's Mirror", NO_MORE).by("mirror"),
+        ratio("arc-swap", 0.05).by("mirror"),
+    ]),
     ask("refresh-overhead", "hits where a refresh may be due and stale values stay, against a cache without both", &[
         ratio("get, plain", 1.05).by("get"),
         ratio("get_with, plain", 1.05).by("get_with"),
@@ -38,5 +54,6 @@ pub(crate) const QUESTIONS: &[Question] = &[
     ]),
     ask("events-on", "get from a cache that is watched, against one that is not", &[
         goal("unwatched", CyclesMore(5.0)).by("with counters"),
+        goal("unwatched", CyclesMore(50.0)).by("with an observer"),
     ]),
 ];

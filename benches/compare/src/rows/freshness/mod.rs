@@ -2,6 +2,8 @@
 
 mod events;
 mod hit;
+mod memoize;
+mod snapshot;
 mod stale;
 mod stampede;
 
@@ -13,8 +15,12 @@ use super::Run;
 pub(crate) const ROWS: &[(&str, Run)] = &[
     ("hit", hit::get),
     ("get-with-hit", hit::get_with),
+    ("memoize-hit-1", memoize::one),
+    ("memoize-hit-3", memoize::three),
     ("stampede-8", stampede::absent),
     ("stale-stampede", stale::stampede),
+    ("keep-read", snapshot::keep),
+    ("mirror-read", snapshot::mirror),
     ("refresh-overhead", hit::refresh_overhead),
     ("events-off", events::off),
     ("events-on", events::on),
