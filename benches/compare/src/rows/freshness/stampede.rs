@@ -86,7 +86,7 @@ fn contenders() -> Vec<Contender> {
             "get_or_fetch, on tokio",
             Box::new(move |number| {
                 let fetch = || async move { Ok::<_, std::io::Error>(load_later(number).await) };
-                let fetched = runtime.block_on(foyer.0.get_or_fetch(&key(number), fetch));
+                let fetched = runtime.block_on(async { foyer.0.get_or_fetch(&key(number), fetch).await });
                 *fetched.expect("it loads").value()
             }),
         ),
