@@ -195,6 +195,10 @@ where
     {
         let now = self.clock().now();
         let claimed = self.memory.peek_if(key, |entry| {
+            // The caller saw the old value; meanwhile its successor has come, and nobody wants another.
+            if entry.state(now, options) == State::Fresh {
+                return Some(false);
+            }
             let claim = entry.claim()?;
             Some(claim.take(now, now.plus(self.deadline(options))))
         });
