@@ -192,6 +192,11 @@ struct ReadmeExamples;
 #[doc = include_str!("../docs/PRODUCTION.md")]
 struct ProductionExamples;
 
+/// And in the recipes.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/RECIPES.md")]
+struct RecipesExamples;
+
 /// And in the page on testing.
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../docs/TESTING.md")]
