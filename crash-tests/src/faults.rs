@@ -332,7 +332,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 /// place.
 pub(crate) fn damaged(kind: Kind, measure: &Measure) -> Result<Found> {
     let folder = quick_folder()?;
-    let (mut all, mut aborts) = (Found::default(), Vec::new());
+    let (mut all, mut aborts, mut places) = (Found::default(), Vec::new(), BTreeSet::new());
     loop {
         let numbers = [measure.seed, measure.flips, all.tried].map(|number| number.to_string());
         let mut child = this_program();
@@ -342,9 +342,12 @@ pub(crate) fn damaged(kind: Kind, measure: &Measure) -> Result<Found> {
         let tried = told.lines().filter(|line| line.starts_with("AT ")).count() as u64;
         let is_aborted = output.status.signal() == Some(ABORTED) && tried > 0;
         if is_aborted && kind.aborts_on_damage() {
-            aborts.push(told.lines().rfind(|line| line.starts_with("AT ")).unwrap_or_default().to_owned());
+            let at = told.lines().rfind(|line| line.starts_with("AT ")).unwrap_or_default().to_owned();
+            // The bits of one byte are one place.
+            places.insert(at.split_once(" of ").map_or(at.as_str(), |(_, place)| place).to_owned());
+            aborts.push(at);
             all.tried += tried;
-            all.want(aborts.len() as u64 <= 1 + all.tried / 1_000, "it ended its process again and again");
+            all.want(places.len() as u64 <= 3 + all.tried / 500, "it ended its process again and again");
             if all.faults.is_empty() {
                 continue;
             }

@@ -150,7 +150,16 @@ fn told_apart(config: &Config, connection: &Connection, failed: Error) -> Error 
 
 #[cfg(unix)]
 fn may_be_written(path: &Path) -> bool {
-    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok() && takes_files(path)
+}
+
+/// A file system that has made itself read-only after an error may still claim that its files can be written: it is tried with another one.
+#[cfg(unix)]
+fn takes_files(path: &Path) -> bool {
+    let probe = beside(path, &format!("-probe-{}", std::process::id()));
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe).is_ok();
+    // If it cannot be removed it is empty, and in nobody's way.
+    made && std::fs::remove_file(&probe).is_ok()
 }
 
 /// Elsewhere nobody is asked.
