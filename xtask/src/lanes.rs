@@ -44,7 +44,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "loom",
         proves: "the engine keeps its promises in every order of loads and stores that the memory model allows",
-        minutes: 10,
+        minutes: 12,
         quick: false,
         needs: &[],
         own: &["loom"],
@@ -77,7 +77,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "address",
         proves: "no memory is used after it was freed, beyond its end, or lost (AddressSanitizer, LeakSanitizer)",
-        minutes: 9,
+        minutes: 15,
         quick: false,
         needs: &[],
         own: &["asan"],
@@ -87,7 +87,7 @@ pub(crate) const LANES: &[Lane] = &[
     Lane {
         name: "thread",
         proves: "no two threads touch the same memory without order (ThreadSanitizer)",
-        minutes: 9,
+        minutes: 13,
         quick: false,
         needs: &[],
         own: &["tsan"],
