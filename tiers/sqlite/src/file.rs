@@ -157,9 +157,9 @@ fn may_be_written(path: &Path) -> bool {
 #[cfg(unix)]
 fn takes_files(path: &Path) -> bool {
     let probe = beside(path, &format!("-probe-{}", std::process::id()));
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&probe).is_ok();
+    let made = fs::OpenOptions::new().write(true).create_new(true).open(&probe).is_ok();
     // If it cannot be removed it is empty, and in nobody's way.
-    made && std::fs::remove_file(&probe).is_ok()
+    made && fs::remove_file(&probe).is_ok()
 }
 
 /// Elsewhere nobody is asked.
