@@ -44,12 +44,12 @@ where
     let mut written = Vec::with_capacity(fillings.len());
     for (filling, lifetime) in lived {
         match filling.record(below, lifetime, now) {
-            Some(record) => written.push((filling, lifetime, record)),
+            Some((record, seen)) => written.push((filling, lifetime, record, seen)),
             None => filling.admit_degraded(lifetime, now),
         }
     }
     let writes: Result<Vec<Write<'_>>> =
-        written.iter().map(|(filling, _, record)| filling.write(below, record)).collect();
+        written.iter().map(|(filling, _, record, seen)| filling.write(below, record, *seen)).collect();
     let answers = match writes {
         Ok(writes) if writes.is_empty() => return,
         Ok(writes) => below.tier.write(&writes).await,
@@ -57,7 +57,7 @@ where
     };
     schedule_point();
     let answers = answers.unwrap_or_else(|error| written.iter().map(|_| Err(error.clone())).collect());
-    for ((filling, lifetime, record), answer) in written.into_iter().zip(answers) {
+    for ((filling, lifetime, record, _), answer) in written.into_iter().zip(answers) {
         match answer {
             Ok(Wrote::Done) => filling.admit(record.deadlines, lifetime, now),
             // Somebody wrote meanwhile: who waited gets the value once, and it is kept nowhere (O3).
@@ -88,20 +88,22 @@ where
         self.ticket.options.deadlines(lifetime, now)
     }
 
-    /// What the truth is to hold; `None` if it could not be asked before, or the value has no encoding: it is an answer all the same,
+    /// What the truth is to hold, and what it showed before; `None` if it could not be asked, or the value has no encoding: it is an answer all the same,
     /// and worth keeping for a moment.
-    fn record(&self, below: &Below<K, V>, lifetime: Option<Duration>, now: Timestamp) -> Option<Record> {
-        self.seen?;
+    fn record(
+        &self,
+        below: &Below<K, V>,
+        lifetime: Option<Duration>,
+        now: Timestamp,
+    ) -> Option<(Record, Seen)> {
+        let seen = self.seen?;
         let record = below.record(self.value, self.deadlines(lifetime, now), self.version, now).ok()?;
-        Some(Record { confirmed_at: self.read_at, load_cost: self.load_cost, ..record })
+        Some((Record { confirmed_at: self.read_at, load_cost: self.load_cost, ..record }, seen))
     }
 
-    fn write<'w>(&'w self, below: &'w Below<K, V>, record: &'w Record) -> Result<Write<'w>> {
+    fn write<'w>(&'w self, below: &'w Below<K, V>, record: &'w Record, seen: Seen) -> Result<Write<'w>> {
         let path = below.path(&self.ticket.key)?;
-        Ok(match self.seen {
-            Some(seen) => Write::fill(path, record, seen, self.read_at),
-            None => Write::put(path, record),
-        })
+        Ok(Write::fill(path, record, seen, self.read_at))
     }
 
     fn admit(&self, deadlines: Deadlines, lifetime: Option<Duration>, now: Timestamp) {

@@ -15,6 +15,7 @@ use nanotier_tier::{
 };
 
 use crate::cache::Inner;
+use crate::claim::Claim;
 use crate::expiry::State;
 use crate::fill::{Filling, fill};
 use crate::flight::{self, Flight, Orphan, Outcome, Waiter};
@@ -254,21 +255,20 @@ where
 
     /// The next load of a key that has an old value begins after a pause.
     fn load_failed(&self, key: &K, options: &Options<K, V>) {
-        let now = self.clock().now();
-        self.memory.peek_if(key, |entry| {
-            if entry.state(now, options) != State::Fresh {
-                entry.claim()?.failed(now, options.back_off);
-            }
-            Some(())
-        });
+        self.at_claim(key, options, |claim, now| claim.failed(now, options.back_off));
     }
 
     /// The next load of a key may begin, whatever became of this one's value.
     fn load_done(&self, key: &K, options: &Options<K, V>) {
+        self.at_claim(key, options, |claim, _| claim.release());
+    }
+
+    /// Changes the claim of an entry for which a new value is wanted. One that has come meanwhile is left alone.
+    fn at_claim(&self, key: &K, options: &Options<K, V>, change: impl FnOnce(&Claim, Moment)) {
         let now = self.clock().now();
         self.memory.peek_if(key, |entry| {
             if entry.state(now, options) != State::Fresh {
-                entry.claim()?.release();
+                change(entry.claim()?, now);
             }
             Some(())
         });

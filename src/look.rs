@@ -16,7 +16,6 @@ use crate::expiry::{Resident, State};
 use crate::flight::{self, Flight, Orphan, Outcome};
 use crate::load_error::Failure;
 use crate::lookup::{Detailed, Source};
-use crate::options::Spent;
 use crate::ticket::Ticket;
 
 impl<K, V> Inner<K, V>
@@ -286,11 +285,7 @@ where
     };
     let trusted = found.trusted || !is_on(Rule::O7);
     let freshness = if trusted { record.freshness(now) } else { Freshness::Stale };
-    let fresh_until = record.deadlines.fresh_until;
-    let lifetime = (!fresh_until.is_never()).then(|| fresh_until.since(record.written_at));
-    let entry =
-        Resident::admitted(value.clone(), record.deadlines, record.written_at, record.version, inner.clock());
-    let entry = ticket.dress(entry, Spent { lifetime, load_cost: record.load_cost });
+    let entry = ticket.resident(value.clone(), record, record.load_cost);
     let entry = inner.still_claimed(&ticket.key, entry);
     let is_due = entry.state(inner.clock().now(), &ticket.options) != State::Fresh;
     let entry = entry.rechecked(confirmed_at(found, record), inner.context.recheck, inner.clock());

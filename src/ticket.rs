@@ -2,9 +2,10 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
-use nanotier_tier::Version;
 use nanotier_tier::rules::{Rule, is_on};
+use nanotier_tier::{Record, Version};
 
 use crate::cache::Inner;
 use crate::expiry::{Resident, State};
@@ -47,6 +48,15 @@ where
         options: &Arc<Options<K, V>>,
     ) -> Self {
         Self { inner: inner.clone(), key: key.clone(), flight: Some(flight), options: options.clone() }
+    }
+
+    /// What memory is to hold of a record whose value took so long to load.
+    pub(crate) fn resident(&self, value: V, record: &Record, load_cost: Duration) -> Resident<V> {
+        let fresh_until = record.deadlines.fresh_until;
+        let lifetime = (!fresh_until.is_never()).then(|| fresh_until.since(record.written_at));
+        let clock = self.inner.clock();
+        let entry = Resident::admitted(value, record.deadlines, record.written_at, record.version, clock);
+        self.dress(entry, Spent { lifetime, load_cost })
     }
 
     /// What memory needs to know of an entry besides its end.

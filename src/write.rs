@@ -378,11 +378,7 @@ where
     fn settle_memory(self) {
         let Some((value, record)) = self.value else { return };
         let inner = &self.writer.0.inner;
-        let fresh_until = record.deadlines.fresh_until;
-        let lifetime = (!fresh_until.is_never()).then(|| fresh_until.since(record.written_at));
-        let entry =
-            Resident::admitted(value, record.deadlines, record.written_at, self.version, inner.clock());
-        let entry = self.writer.0.dress(entry, Spent { lifetime, load_cost: Duration::ZERO });
+        let entry = self.writer.0.resident(value, &record, Duration::ZERO);
         let recheck = inner.context.recheck;
         self.writer.0.admit(entry.rechecked(record.written_at, recheck, inner.clock()));
     }
